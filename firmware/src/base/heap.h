@@ -1,0 +1,37 @@
+/* heap.h: an allocator over one region of RAM. The function pool is one, and each function's arena inside
+ * the pool is another. First fit by address, so that what lives long gathers at the low end and
+ * the top can be given back. Eight-byte alignment. No locks. */
+#ifndef WM_BASE_HEAP_H
+#define WM_BASE_HEAP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct wm_heap; /* lives at the start of its region */
+
+/* region: aligned to 8; owned by the heap from now on. Returns NULL if it is too small to hold anything. */
+struct wm_heap *wm_heap_init(void *region, size_t region_bytes);
+
+/* Returns NULL when no free piece is large enough. bytes 0 is taken as 1. The content is undefined. */
+void *wm_heap_alloc(struct wm_heap *heap, size_t bytes);
+
+/* ptr may be NULL. Asserts that ptr came from this heap and is in use. */
+void wm_heap_free(struct wm_heap *heap, void *ptr);
+
+/* Make the piece at ptr larger or smaller, moving it only if it has to grow and cannot grow in place.
+ * Content up to the smaller size is kept. ptr NULL allocates. Returns NULL, the old piece untouched, if it does not fit;
+ * shrinking never fails and never moves. */
+void *wm_heap_resize(struct wm_heap *heap, void *ptr, size_t bytes);
+
+/* The largest size that wm_heap_alloc would grant now. */
+size_t wm_heap_largest(const struct wm_heap *heap);
+
+/* Free bytes in all, and bytes that could be allocated in an empty heap. */
+size_t wm_heap_free_bytes(const struct wm_heap *heap);
+size_t wm_heap_total_bytes(const struct wm_heap *heap);
+
+/* Cut the region after its last piece in use. Returns the bytes of the region still needed, counted from its
+ * start; the rest is the caller's again. */
+size_t wm_heap_trim(struct wm_heap *heap);
+
+#endif

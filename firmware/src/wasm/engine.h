@@ -1,0 +1,73 @@
+/* engine.h: one WebAssembly instance on wasm3, in an arena of its own. The only user of wasm3.
+ *
+ * Order: open (parse, link, compile all, instantiate, start function) -> call, call, ... -> close.
+ * A module comes to open only after whoever calls has it whole; its bytes are borrowed until close and
+ * must not move. One call at a time in the whole process: the fuel counter is global. */
+#ifndef WM_WASM_ENGINE_H
+#define WM_WASM_ENGINE_H
+
+#include "base/span.h"
+#include "wasm/module.h"
+#include "wasmote/port.h"
+
+struct wm_engine; /* lives at the start of its arena */
+
+/* What an instance may use. docs/PROTOCOL.md 5 */
+struct wm_quotas {
+    uint32_t fuel;         /* loop turns and calls, for each call from outside */
+    uint32_t memory_bytes; /* what the instance's memory really has; 0: all of the declared pages */
+    uint32_t stack_bytes;  /* wasm stack */
+    uint32_t output_bytes;
+};
+
+/* Why open refused. text points to static strings or into the module. */
+enum wm_refusal { WM_REFUSED_MALFORMED, WM_REFUSED_INVALID, WM_REFUSED_LIMIT, WM_REFUSED_UNSUPPORTED, WM_REFUSED_IMPORT,
+                  WM_REFUSED_MEMORY, WM_REFUSED_START, WM_REFUSED_SECTION };
+struct wm_refused {
+    enum wm_refusal reason;
+    const char     *text;     /* static, for people */
+    int32_t         function; /* index; -1 unknown */
+    int32_t         offset;   /* byte offset in the module; -1 unknown */
+    struct wm_span  import_module, import_name; /* for WM_REFUSED_IMPORT; borrowed from the module */
+    size_t          need_bytes;                 /* for WM_REFUSED_MEMORY, where known */
+};
+
+enum wm_trap_kind {
+    WM_TRAP_NONE, WM_TRAP_FUEL, WM_TRAP_STACK_NATIVE, WM_TRAP_STACK_WASM, WM_TRAP_MEMORY, WM_TRAP_MEMORY_QUOTA, WM_TRAP_TABLE,
+    WM_TRAP_NULL_CALL, WM_TRAP_SIGNATURE, WM_TRAP_DIV_ZERO, WM_TRAP_INT_OVERFLOW, WM_TRAP_INT_CONVERT, WM_TRAP_UNREACHABLE,
+    WM_TRAP_OUTPUT, WM_TRAP_CANCELLED, WM_TRAP_HOST, WM_TRAP_OTHER,
+};
+const char *wm_trap_name(enum wm_trap_kind kind); /* as in docs/PROTOCOL.md 6 */
+
+/* The world around a call; borrowed for its length. */
+struct wm_call_env {
+    void          *ctx;
+    struct wm_span input;
+    size_t         input_off;
+    /* Append to the reply: 0, or WM_ERR_NOSPACE / WM_ERR_NOMEM, which trap as WM_TRAP_OUTPUT. */
+    int (*output)(void *ctx, struct wm_span bytes);
+    void (*log)(void *ctx, int level, struct wm_span text);
+    /* Called every WM_FUEL_SLICE of fuel; true cancels the call. NULL: never. */
+    bool (*tick)(void *ctx);
+    uint32_t fuel_used; /* out */
+};
+
+/* Instantiate module in arena (8-byte aligned). Returns the bytes of the arena that stay in use: the
+ * caller takes back the rest; *out is the engine. Negative: WM_ERR_UNSUPPORTED (see refused) or WM_ERR_NOMEM (arena too
+ * small; refused->need_bytes is a hint). The start function, if any, runs with quotas->fuel. */
+int wm_engine_open(struct wm_engine **out, void *arena, size_t arena_bytes, struct wm_span module, const struct wm_quotas *quotas,
+                   struct wm_call_env *env, struct wm_refused *refused);
+void wm_engine_close(struct wm_engine *engine);
+
+/* Call the function with this index (module.h: wm_export.function). args and results are raw 64-bit cells in the order of the
+ * signature: i32 and f32 in the low half. fuel 0 is an empty tank. Returns 0, or WM_ERR_TRAP and *trap. */
+int wm_engine_call(struct wm_engine *engine, uint32_t function, const uint64_t *args, uint64_t *results, uint32_t fuel,
+                   struct wm_call_env *env, enum wm_trap_kind *trap);
+
+/* The instance's memory; empty if it has none. Valid until the next call. */
+struct wm_span wm_engine_memory(const struct wm_engine *engine);
+
+/* Highest use of the native stack by any call or open so far, in bytes (0 where the port paints no stack). */
+size_t wm_engine_native_stack_bytes(void);
+
+#endif
