@@ -36,11 +36,13 @@ struct wm_cbor_reader {
     struct wm_span rest;
 };
 
-/* Read the next item's head; strings are read whole, containers are entered. Returns 0; WM_ERR_TRUNCATED;
- * WM_ERR_MALFORMED; WM_ERR_UNSUPPORTED: a string in chunks. */
+/* Read the next item's head; strings are read whole, containers are entered. Text is not checked to be UTF-8.
+ * Returns 0; WM_ERR_TRUNCATED; WM_ERR_MALFORMED; WM_ERR_UNSUPPORTED: a string in chunks. On an error the
+ * reader stays where it was. */
 int wm_cbor_next(struct wm_cbor_reader *in, struct wm_cbor_item *item);
 
-/* Step over the next item with all that is in it, at most 8 levels deep. Errors as wm_cbor_next. */
+/* Step over the next item with all that is in it (a tag and what it tags are one item). Errors as wm_cbor_next;
+ * WM_ERR_UNSUPPORTED also for containers in more than 8 levels. */
 int wm_cbor_skip(struct wm_cbor_reader *in);
 
 #endif

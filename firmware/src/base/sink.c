@@ -4,7 +4,7 @@ void wm_sink_put(struct wm_sink *sink, struct wm_span bytes)
 {
     const size_t at = sink->total;
     sink->total += bytes.len;
-    if (sink->total <= sink->skip || at >= sink->skip + sink->cap) {
+    if (bytes.len == 0 || sink->total <= sink->skip || at >= sink->skip + sink->cap) {
         return;
     }
     size_t from = 0, to = bytes.len;
