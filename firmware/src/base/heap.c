@@ -1,0 +1,274 @@
+#include "base/heap.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "base/assert.h"
+
+/* The region is the struct, then blocks without gaps, then a sentinel word:
+ *
+ *     offset 12            tag | content ... (| size, in free blocks only)   tag | ...      end - 4: sentinel
+ *
+ * A tag is a block's size in bytes, a multiple of 8 that counts the tag, with two flags in its low bits.
+ * Tags stand 4 bytes before a multiple of 8, so that contents are aligned to 8 and cost 4 bytes each. A free
+ * block repeats its size in its last word; the block after it has PREV_USED clear and finds its start there.
+ * Two free blocks never touch. The sentinel is a block in use of size 0. */
+#define TAG_BYTES   4u
+#define FIRST       12u
+#define MIN_REGION  (FIRST + 8u + TAG_BYTES)
+#define USED        1u
+#define PREV_USED   2u
+#define SIZE_MASK   (~7u)
+#define MAX_REGION  0x7ffffff8u
+
+struct wm_heap {
+    uint32_t end;    /* bytes of the region that belong to the heap */
+    uint32_t lowest; /* no free block lies below this offset */
+};
+
+/* Under AddressSanitizer whatever is not handed out is poisoned, to the byte. Arenas nest: the outer heap
+ * unpoisons a piece as a whole before the inner one poisons what it keeps back. */
+#if defined(__SANITIZE_ADDRESS__)
+#define WM_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define WM_ASAN 1
+#endif
+#endif
+#ifdef WM_ASAN
+#include <sanitizer/asan_interface.h>
+#define POISON(ptr, len)   __asan_poison_memory_region(ptr, len)
+#define UNPOISON(ptr, len) __asan_unpoison_memory_region(ptr, len)
+#define NO_ASAN            __attribute__((no_sanitize("address"), noinline))
+#else
+#define POISON(ptr, len)   ((void)0)
+#define UNPOISON(ptr, len) ((void)0)
+#define NO_ASAN            inline
+#endif
+
+static NO_ASAN uint32_t get(const struct wm_heap *h, uint32_t off)
+{
+    return *(const uint32_t *)(const void *)((const uint8_t *)h + off);
+}
+
+static NO_ASAN void set(struct wm_heap *h, uint32_t off, uint32_t word)
+{
+    *(uint32_t *)(void *)((uint8_t *)h + off) = word;
+}
+
+static void *content(struct wm_heap *h, uint32_t block)
+{
+    return (uint8_t *)h + block + TAG_BYTES;
+}
+
+static uint32_t size_of(const struct wm_heap *h, uint32_t block)
+{
+    return get(h, block) & SIZE_MASK;
+}
+
+static bool is_free(const struct wm_heap *h, uint32_t block)
+{
+    return (get(h, block) & USED) == 0;
+}
+
+/* Make [block, block + size) one free block. What lies beside it is in use. */
+static void make_free(struct wm_heap *h, uint32_t block, uint32_t size)
+{
+    set(h, block, size | PREV_USED);
+    set(h, block + size - TAG_BYTES, size);
+    set(h, block + size, get(h, block + size) & ~PREV_USED);
+    POISON(content(h, block), size);
+    if (block < h->lowest) {
+        h->lowest = block;
+    }
+}
+
+/* Make the first need bytes of [block, block + size) a block in use, the rest, if any, a free one. What lies
+ * beside it is in use. */
+static void make_used(struct wm_heap *h, uint32_t block, uint32_t size, uint32_t need)
+{
+    set(h, block, need | USED | PREV_USED);
+    if (size > need) {
+        make_free(h, block + need, size - need);
+    } else {
+        set(h, block + size, get(h, block + size) | PREV_USED);
+    }
+}
+
+/* Size of a block that holds bytes; 0: more than any region has. */
+static uint32_t block_size(size_t bytes)
+{
+    if (bytes > MAX_REGION - 8u) {
+        return 0;
+    }
+    if (bytes == 0) {
+        bytes = 1;
+    }
+    return ((uint32_t)bytes + TAG_BYTES + 7u) & SIZE_MASK;
+}
+
+/* The block in use that ptr is the content of; asserts that there is one. */
+static uint32_t block_of(const struct wm_heap *h, const void *ptr)
+{
+    const uintptr_t base = (uintptr_t)h, at = (uintptr_t)ptr;
+    WM_ASSERT(at >= base + FIRST + TAG_BYTES && at < base + h->end && at % 8 == 0);
+    const uint32_t block = (uint32_t)(at - base) - TAG_BYTES;
+    const uint32_t tag = get(h, block), size = tag & SIZE_MASK;
+    WM_ASSERT((tag & USED) != 0 && size != 0 && size <= h->end - TAG_BYTES - block);
+    WM_ASSERT((get(h, block + size) & PREV_USED) != 0);
+    return block;
+}
+
+struct wm_heap *wm_heap_init(void *region, size_t region_bytes)
+{
+    WM_ASSERT((uintptr_t)region % 8 == 0);
+    if (region_bytes > MAX_REGION) {
+        region_bytes = MAX_REGION;
+    }
+    const uint32_t end = (uint32_t)region_bytes & SIZE_MASK;
+    if (end < MIN_REGION) {
+        return NULL;
+    }
+    struct wm_heap *h = region;
+    h->end = end;
+    h->lowest = FIRST;
+    set(h, end - TAG_BYTES, USED);
+    POISON((uint8_t *)region + end - TAG_BYTES, TAG_BYTES);
+    make_free(h, FIRST, end - TAG_BYTES - FIRST);
+    return h;
+}
+
+void *wm_heap_alloc(struct wm_heap *heap, size_t bytes)
+{
+    const uint32_t need = block_size(bytes);
+    if (need == 0) {
+        return NULL;
+    }
+    bool passed_free = false;
+    for (uint32_t at = heap->lowest; at < heap->end - TAG_BYTES; at += size_of(heap, at)) {
+        if (!is_free(heap, at)) {
+            continue;
+        }
+        if (size_of(heap, at) >= need) {
+            make_used(heap, at, size_of(heap, at), need);
+            if (!passed_free) {
+                heap->lowest = at + need;
+            }
+            UNPOISON(content(heap, at), bytes ? bytes : 1);
+            return content(heap, at);
+        }
+        if (!passed_free) {
+            heap->lowest = at;
+            passed_free = true;
+        }
+    }
+    return NULL;
+}
+
+void wm_heap_free(struct wm_heap *heap, void *ptr)
+{
+    if (!ptr) {
+        return;
+    }
+    uint32_t block = block_of(heap, ptr), size = size_of(heap, block);
+    if (is_free(heap, block + size)) {
+        size += size_of(heap, block + size);
+    }
+    if ((get(heap, block) & PREV_USED) == 0) {
+        const uint32_t before = get(heap, block - TAG_BYTES);
+        set(heap, block, 0); /* so that freeing it twice is noticed */
+        block -= before;
+        size += before;
+    }
+    make_free(heap, block, size);
+}
+
+void *wm_heap_resize(struct wm_heap *heap, void *ptr, size_t bytes)
+{
+    if (!ptr) {
+        return wm_heap_alloc(heap, bytes);
+    }
+    const uint32_t block = block_of(heap, ptr), size = size_of(heap, block), need = block_size(bytes);
+    if (need == 0) {
+        return NULL;
+    }
+    const uint32_t flags = get(heap, block) & PREV_USED;
+    const uint32_t after = is_free(heap, block + size) ? size_of(heap, block + size) : 0;
+    if (need <= size + after) {
+        if (need < size || (need > size && after)) {
+            if (heap->lowest == block + size) {
+                heap->lowest = block + need;
+            }
+            make_used(heap, block, size + after, need);
+            set(heap, block, need | USED | flags);
+        }
+        POISON(ptr, need - TAG_BYTES);
+        UNPOISON(ptr, bytes ? bytes : 1);
+        return ptr;
+    }
+    UNPOISON(ptr, size - TAG_BYTES);
+    void *moved = wm_heap_alloc(heap, bytes);
+    if (moved) {
+        memcpy(moved, ptr, size - TAG_BYTES);
+        wm_heap_free(heap, ptr);
+        return moved;
+    }
+    /* The last resort: slide down into a free block before it. */
+    const uint32_t before = flags ? 0 : get(heap, block - TAG_BYTES);
+    if (before == 0 || before + size + after < need) {
+        return NULL;
+    }
+    const uint32_t start = block - before;
+    UNPOISON(content(heap, start), before + size - TAG_BYTES);
+    memmove(content(heap, start), ptr, size - TAG_BYTES);
+    if (heap->lowest == start) {
+        heap->lowest = start + need;
+    }
+    make_used(heap, start, before + size + after, need);
+    POISON(content(heap, start), need - TAG_BYTES);
+    UNPOISON(content(heap, start), bytes ? bytes : 1);
+    return content(heap, start);
+}
+
+size_t wm_heap_largest(const struct wm_heap *heap)
+{
+    uint32_t best = 0;
+    for (uint32_t at = heap->lowest; at < heap->end - TAG_BYTES; at += size_of(heap, at)) {
+        if (is_free(heap, at) && size_of(heap, at) > best) {
+            best = size_of(heap, at);
+        }
+    }
+    return best ? best - TAG_BYTES : 0;
+}
+
+size_t wm_heap_free_bytes(const struct wm_heap *heap)
+{
+    size_t sum = 0;
+    for (uint32_t at = heap->lowest; at < heap->end - TAG_BYTES; at += size_of(heap, at)) {
+        if (is_free(heap, at)) {
+            sum += size_of(heap, at) - TAG_BYTES;
+        }
+    }
+    return sum;
+}
+
+size_t wm_heap_total_bytes(const struct wm_heap *heap)
+{
+    return heap->end - TAG_BYTES - FIRST - TAG_BYTES;
+}
+
+size_t wm_heap_trim(struct wm_heap *heap)
+{
+    const uint32_t sentinel = heap->end - TAG_BYTES;
+    if ((get(heap, sentinel) & PREV_USED) == 0) {
+        const uint32_t last = sentinel - get(heap, sentinel - TAG_BYTES);
+        UNPOISON((uint8_t *)heap + last, heap->end - last);
+        heap->end = last + TAG_BYTES;
+        set(heap, last, USED | PREV_USED);
+        POISON((uint8_t *)heap + last, TAG_BYTES);
+        if (heap->lowest > last) {
+            heap->lowest = last;
+        }
+    }
+    return heap->end;
+}
