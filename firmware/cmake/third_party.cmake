@@ -1,0 +1,84 @@
+# Third-party C, compiled as it was published: never changed, so never held to our warnings (-w).
+# The archives are pinned and unpacked by the `wasmote build` command; see docs/decisions on source pins.
+
+set(WM_WASM3_DIR ${WM_THIRD_PARTY_DIR}/pywasm3-0.5.0/wasm3)
+set(WM_ZCBOR_DIR ${WM_THIRD_PARTY_DIR}/zcbor-0.9.1)
+set(WM_TINYDTLS_DIR ${WM_THIRD_PARTY_DIR}/dtlssocket-0.2.3/DTLSSocket/tinydtls)
+foreach(dir ${WM_WASM3_DIR} ${WM_ZCBOR_DIR} ${WM_TINYDTLS_DIR})
+    if(NOT IS_DIRECTORY ${dir})
+        message(FATAL_ERROR "${dir} is missing. `wasmote build ${WM_BOARD}` fetches the sources, "
+                            "or set -DWM_THIRD_PARTY_DIR to where they are.")
+    endif()
+endforeach()
+
+# wm_uses(TARGET THIRD_PARTY_LIBRARY FILE...): these files of TARGET, and no other, see the headers, macros and options that
+# THIRD_PARTY_LIBRARY hands on. So a module can only include the library that it is the adapter of.
+function(wm_uses target library)
+    target_link_libraries(${target} PRIVATE $<LINK_ONLY:${library}>)
+    get_target_property(options ${library} INTERFACE_COMPILE_OPTIONS)
+    if(NOT options)
+        set(options)
+    endif()
+    get_target_property(dirs ${library} INTERFACE_INCLUDE_DIRECTORIES)
+    foreach(dir ${dirs})
+        list(APPEND options -isystem ${dir})
+    endforeach()
+    get_target_property(definitions ${library} INTERFACE_COMPILE_DEFINITIONS)
+    foreach(file ${ARGN})
+        set_property(SOURCE ${file} APPEND PROPERTY COMPILE_OPTIONS ${options})
+        if(definitions)
+            set_property(SOURCE ${file} APPEND PROPERTY COMPILE_DEFINITIONS ${definitions})
+        endif()
+    endforeach()
+endfunction()
+
+# ---- wasm3 ----
+# All that sees a header of wasm3 must see the same configuration: it is force-included. Always optimized, and with sibling
+# calls: without them each wasm instruction would take a C stack frame. m3_compile.c is part of src/wasm/m3_unit.c, which
+# puts our own Loop operation into it.
+set(WM_WASM3_OPTIONS -w -foptimize-sibling-calls -fno-strict-aliasing)
+if(NOT CMAKE_CROSSCOMPILING)
+    list(APPEND WM_WASM3_OPTIONS -O2)
+endif()
+if(WM_SANITIZE MATCHES "undefined")
+    # wasm3 calls through cast function pointers and reads unaligned on purpose.
+    list(APPEND WM_WASM3_OPTIONS -fno-sanitize=undefined)
+endif()
+
+add_library(wm_wasm3 STATIC
+    ${WM_WASM3_DIR}/m3_bind.c
+    ${WM_WASM3_DIR}/m3_code.c
+    ${WM_WASM3_DIR}/m3_core.c
+    ${WM_WASM3_DIR}/m3_emit.c
+    ${WM_WASM3_DIR}/m3_env.c
+    ${WM_WASM3_DIR}/m3_exec.c
+    ${WM_WASM3_DIR}/m3_function.c
+    ${WM_WASM3_DIR}/m3_info.c
+    ${WM_WASM3_DIR}/m3_module.c
+    ${WM_WASM3_DIR}/m3_parse.c
+)
+target_include_directories(wm_wasm3 SYSTEM PUBLIC ${WM_WASM3_DIR} PRIVATE include src)
+target_compile_definitions(wm_wasm3 PRIVATE WM_CONFIG_FILE="${WM_PORT_CONFIG}")
+target_compile_options(wm_wasm3 PRIVATE ${WM_WASM3_OPTIONS})
+set(WM_WASM3_CONFIG ${CMAKE_CURRENT_SOURCE_DIR}/src/wasm/m3_config_wasmote.h)
+if(EXISTS ${WM_WASM3_CONFIG})
+    target_compile_options(wm_wasm3 PUBLIC -include ${WM_WASM3_CONFIG})
+endif()
+
+# ---- zcbor ----
+add_library(wm_zcbor STATIC
+    ${WM_ZCBOR_DIR}/src/zcbor_common.c
+    ${WM_ZCBOR_DIR}/src/zcbor_decode.c
+    ${WM_ZCBOR_DIR}/src/zcbor_encode.c
+)
+target_include_directories(wm_zcbor SYSTEM PUBLIC ${WM_ZCBOR_DIR}/include)
+target_compile_definitions(wm_zcbor PUBLIC ZCBOR_CANONICAL)
+target_compile_options(wm_zcbor PRIVATE -w)
+
+# ---- SHA-256 of tinydtls ----
+# sha2.h wants tinydtls.h, which wants the configuration of a whole DTLS library: its include guard, defined here, keeps
+# both out. NDEBUG removes sha2.c's assertions on null pointers.
+add_library(wm_sha2 STATIC ${WM_TINYDTLS_DIR}/sha2/sha2.c)
+target_include_directories(wm_sha2 SYSTEM PUBLIC ${WM_TINYDTLS_DIR}/sha2 ${WM_TINYDTLS_DIR})
+target_compile_definitions(wm_sha2 PUBLIC _DTLS_TINYDTLS_H_ WITH_SHA256 SHA2_USE_INTTYPES_H PRIVATE HAVE_ASSERT_H NDEBUG)
+target_compile_options(wm_sha2 PRIVATE -w)

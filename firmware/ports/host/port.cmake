@@ -1,0 +1,10 @@
+set(WM_PORT_CONFIG ${WM_PORT_DIR}/wm_config_host.h)
+set(WM_PORT_SOURCES
+    ${WM_PORT_DIR}/main.c
+    ${WM_PORT_DIR}/options.c
+    ${WM_PORT_DIR}/pty.c
+    ${WM_PORT_DIR}/system.c
+    ${WM_PORT_DIR}/udp.c
+)
+# recvmmsg, getrandom, ppoll are GNU extensions of the C library.
+set(WM_PORT_DEFINITIONS _GNU_SOURCE)

@@ -1,0 +1,9 @@
+/* test_port.h: handles on the port that unit tests run on. */
+#ifndef TEST_PORT_H
+#define TEST_PORT_H
+
+#include <stdint.h>
+
+extern uint32_t wm_test_now_ms; /* what wm_port_now_ms returns */
+
+#endif
