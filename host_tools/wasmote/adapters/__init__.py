@@ -1,0 +1,1 @@
+"""Where the world is touched: sockets, serial ports, files, compilers, emulators."""

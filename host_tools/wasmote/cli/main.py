@@ -1,0 +1,127 @@
+"""The command `wasmote`: its global options, its list of commands, and how errors become texts and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+
+import click
+
+from wasmote import __version__
+from wasmote.cli.base import Session
+from wasmote.errors import ExitCode, WasmoteError
+
+# Section -> command -> (module in wasmote.cli, what it does). A module is imported when its command is used, and has
+# the command as `command`. Only these lines change when a command is added.
+COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+    "Boards": {
+        "boards": ("boards", "list the boards and how far each is proven"),
+        "build": ("build", "build a board's image"),
+        "size": ("size", "flash and RAM of built images against their budgets"),
+        "emulate": ("emulate", "run a node on this machine"),
+    },
+    "Apps": {
+        "new": ("new", "start an app from a skeleton"),
+        "compile": ("compile", "compile an app, a C or a .wat file to WebAssembly"),
+        "run": ("run", "call an app's export on this machine"),
+    },
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for section in COMMANDS.values() for name in section]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        for section in COMMANDS.values():
+            if cmd_name in section:
+                module = importlib.import_module(f"wasmote.cli.{section[cmd_name][0]}")
+                found = module.command
+                assert isinstance(found, click.Command)
+                found.name = cmd_name
+                return found
+        return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as err:
+            names = ", ".join(self.list_commands(ctx))
+            raise click.UsageError(f"{err.message}\nCommands: {names}", ctx) from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, section in COMMANDS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, text) for name, (_module, text) in section.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(int(code)), code.meaning) for code in ExitCode])
+
+
+@click.command(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.option(
+    "-t",
+    "--target",
+    envvar="WASMOTE_TARGET",
+    metavar="TARGET",
+    help="The node: coap://host:port, a serial device, or a name from the configuration. Also WASMOTE_TARGET.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Results as JSON on stdout, errors as JSON on stderr.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress, no notes.")
+@click.version_option(__version__, "--version", message="wasmote %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, target: str | None, as_json: bool, quiet: bool) -> None:
+    """Push, call and replace WebAssembly functions on microcontrollers."""
+    session = ctx.ensure_object(Session)
+    session.target_text = target
+    session.output.json = session.output.json or as_json
+    session.output.quiet = session.output.quiet or quiet
+
+
+def run(args: list[str] | None = None) -> int:
+    """Run one command line; returns the exit code. Nothing but a bug's traceback (WASMOTE_DEBUG=1) escapes."""
+    session = Session()
+    try:
+        result = cli.main(args=args, prog_name="wasmote", standalone_mode=False, obj=session)
+        return result if isinstance(result, int) else ExitCode.OK
+    except WasmoteError as err:
+        session.output.error(err)
+        return err.exit_code
+    except click.ClickException as err:
+        if session.output.json:
+            session.output.error(WasmoteError(err.format_message(), exit_code=ExitCode.USAGE))
+        else:
+            err.show()
+        return ExitCode.USAGE
+    except (KeyboardInterrupt, click.Abort):
+        session.output.note("interrupted")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of stdout left (`wasmote ls | head`); Python must not complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except Exception as err:
+        if os.environ.get("WASMOTE_DEBUG"):
+            traceback.print_exc()
+        session.output.error(
+            WasmoteError(
+                "a bug in wasmote",
+                cause=f"{type(err).__name__}: {err}",
+                next_step="Run it again with WASMOTE_DEBUG=1 and report what it prints.",
+            )
+        )
+        return ExitCode.INTERNAL
+
+
+def main() -> None:
+    """The entry point of the command."""
+    sys.exit(run())
