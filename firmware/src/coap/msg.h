@@ -67,7 +67,7 @@ struct wm_coap_msg {
 int wm_coap_parse(struct wm_coap_msg *msg, struct wm_span datagram);
 
 struct wm_coap_opt {
-    uint32_t       number; /* up to 65535 + 269 + ... as on the wire */
+    uint32_t       number; /* at most 65535 */
     struct wm_span value;
 };
 
@@ -87,7 +87,8 @@ bool wm_coap_opts_next(struct wm_coap_opt_iter *iter, struct wm_coap_opt *opt);
 /* An option's value as an unsigned integer (RFC 7252, 3.2). WM_ERR_ARG: longer than four bytes. */
 int wm_coap_opt_uint(struct wm_span value, uint32_t *out);
 
-/* Writes one message front to back. After the first error every call does nothing and finish tells. */
+/* Writes one message front to back. After the first error every call does nothing and finish tells. An option or payload
+ * that does not fit is left out whole. */
 struct wm_coap_writer {
     uint8_t *buf;
     size_t   cap, len;

@@ -33,7 +33,7 @@ struct wm_coap_request {
     struct wm_span        etag[WM_COAP_ETAG_MAX];
     bool                  if_none_match;
     bool                  has_request_tag;
-    struct wm_span        request_tag;
+    struct wm_span        request_tag; /* to compare; several tags come as one span with their option heads */
     int32_t               content_format, accept; /* WM_FORMAT_NONE: absent */
     int32_t               observe;                /* -1: absent; 0 register, 1 deregister */
     int64_t               size1;                  /* -1: absent */
@@ -61,15 +61,17 @@ struct wm_coap_reply {
     struct wm_sink       body;           /* set up by the endpoint for the block that was asked for */
 };
 
-/* Forget what was said so far, so that a handler can start again with an error. */
+/* Forget what was said so far, so that a handler can start again. */
 void wm_coap_reply_reset(struct wm_coap_reply *rep);
 
-/* problem.c: an error reply (RFC 9290): code, title, printf-like detail (format may be NULL). */
+/* problem.c: an error reply (RFC 9290): code, title, detail as in base/fmt.h (format may be NULL). Replaces body, ETag,
+ * content-format and observe key; Max-Age, Size1 and Block1 stay, so they may be set before or after. What is not
+ * printable ASCII in the detail becomes '?'. */
 void wm_problem(struct wm_coap_reply *rep, uint8_t code, const char *title, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
 /* The same with `pairs` custom members (docs/PROTOCOL.md 6): the caller writes them to rep->body with wm_cbor_*
- * right after this call, each a text key and a value. */
+ * right after this call, each a text key and a value. detail: UTF-8, or NULL. */
 void wm_problem_open(struct wm_coap_reply *rep, uint8_t code, const char *title, const char *detail, size_t pairs);
 
 #endif
