@@ -1,0 +1,64 @@
+#include "base/blob.h"
+
+#include "wasmote/err.h"
+
+int wm_blob_init(struct wm_blob *blob, struct wm_heap *heap, size_t size_hint)
+{
+    *blob = (struct wm_blob){.heap = heap};
+    if (size_hint > 0) {
+        blob->bytes = wm_heap_alloc(heap, size_hint);
+        if (blob->bytes == NULL) {
+            return WM_ERR_NOMEM;
+        }
+        blob->cap = size_hint;
+    }
+    return 0;
+}
+
+int wm_blob_append(struct wm_blob *blob, struct wm_span bytes)
+{
+    if (bytes.len > blob->cap - blob->len) {
+        if (bytes.len > SIZE_MAX / 2 - blob->len) {
+            return WM_ERR_NOMEM;
+        }
+        const size_t need = blob->len + bytes.len;
+        /* Half as much again, so that a long body is copied few times; exactly what is needed where
+         * memory is short. */
+        uint8_t *grown = NULL;
+        size_t   cap = need + need / 2;
+        grown = wm_heap_resize(blob->heap, blob->bytes, cap);
+        if (grown == NULL) {
+            cap = need;
+            grown = wm_heap_resize(blob->heap, blob->bytes, cap);
+        }
+        if (grown == NULL) {
+            return WM_ERR_NOMEM;
+        }
+        blob->bytes = grown;
+        blob->cap = cap;
+    }
+    if (bytes.len > 0) {
+        memcpy(blob->bytes + blob->len, bytes.ptr, bytes.len);
+        blob->len += bytes.len;
+    }
+    return 0;
+}
+
+void wm_blob_fit(struct wm_blob *blob)
+{
+    if (blob->len == 0) {
+        wm_blob_free(blob);
+    } else if (blob->cap > blob->len) {
+        blob->bytes = wm_heap_resize(blob->heap, blob->bytes, blob->len);
+        blob->cap = blob->len;
+    }
+}
+
+void wm_blob_free(struct wm_blob *blob)
+{
+    if (blob->bytes != NULL) {
+        wm_heap_free(blob->heap, blob->bytes);
+    }
+    blob->bytes = NULL;
+    blob->len = blob->cap = 0;
+}

@@ -1,0 +1,89 @@
+/* functions.h: the table of functions: install, swap, remove. A function is a name, a module's bytes in the store, and an
+ * instance of it in the pool.
+ *
+ * Replacing keeps the old instance until the new one runs: the table entry is swapped between two requests. */
+#ifndef WM_FUNCTIONS_FUNCTIONS_H
+#define WM_FUNCTIONS_FUNCTIONS_H
+
+#include "secure/sha256.h"
+#include "store/store.h"
+#include "wasm/engine.h"
+
+/* What a function is made of; replaced as a whole. */
+struct wm_image {
+    int               record; /* in the store; owned */
+    struct wm_span    module; /* its bytes */
+    struct wm_section section;
+    struct wm_quotas  quotas;
+    uint8_t           digest[WM_SHA256_BYTES];
+    void             *arena; /* in the pool; owned; NULL while stopped */
+    size_t            arena_bytes;
+    struct wm_engine *engine; /* in the arena */
+};
+
+struct wm_function {
+    char            name[WM_NAME_BYTES]; /* empty: a free place in the table */
+    struct wm_image image;
+    bool            stale; /* a trap left its memory half-changed: the next call gets a fresh instance */
+    uint32_t        calls, traps;
+    uint64_t        fuel;
+};
+
+struct wm_functions {
+    struct wm_heap    *pool;
+    struct wm_store   *store;
+    struct wm_function table[WM_FUNCTIONS];
+    struct wm_function *running; /* whose engine is in use; must not be replaced or removed. NULL: none */
+    uint32_t           calls, traps;
+    uint64_t           fuel;
+};
+
+/* Why an installation failed, or what it did. */
+struct wm_install {
+    bool              replaced;  /* there was one of this name */
+    bool              restarted; /* the old one had to stop to make room, and runs again, its memory fresh */
+    struct wm_refused refused;   /* for WM_ERR_UNSUPPORTED */
+    size_t            need_bytes, free_bytes; /* for WM_ERR_NOMEM, where known */
+};
+
+/* store and pool are borrowed for the life of the table. */
+void wm_functions_init(struct wm_functions *fs, struct wm_heap *pool, struct wm_store *store);
+
+/* 1 to 31 bytes of a-z A-Z 0-9 _ - . and not starting with a dot. */
+bool wm_name_ok(struct wm_span name);
+
+/* NULL: no such function. Valid until it is removed. */
+struct wm_function *wm_functions_find(struct wm_functions *fs, struct wm_span name);
+
+/* Make the sealed record run under name. Takes over the record: it is the function's, or dropped on failure.
+ * Returns 0; WM_ERR_NOSPACE: the table is full; WM_ERR_NOMEM: the pool is; WM_ERR_UNSUPPORTED: the module is refused, see
+ * report->refused; WM_ERR_BUSY: this function is running; WM_ERR_IO. On any failure the old function, if any, is in place. */
+int wm_functions_install(struct wm_functions *fs, struct wm_span name, int record, const uint8_t digest[WM_SHA256_BYTES],
+                         struct wm_install *report);
+
+/* Returns 0; WM_ERR_NOTFOUND; WM_ERR_BUSY: it is running. */
+int wm_functions_remove(struct wm_functions *fs, struct wm_span name);
+
+/* Give fn a fresh instance if it is stale or stopped. Returns 0 or as wm_functions_install. */
+int wm_function_refresh(struct wm_functions *fs, struct wm_function *fn);
+
+/* An instance of its own for one call of a pure export. The caller closes it. Errors as wm_functions_install. */
+int wm_image_open(struct wm_functions *fs, struct wm_image *image, struct wm_refused *refused);
+void wm_image_close(struct wm_functions *fs, struct wm_image *image);
+
+/* ---- exports ---- */
+
+struct wm_target {
+    struct wm_export    export;
+    struct wm_signature signature;
+    bool                bytes; /* called with streams: () -> () or () -> (i32) */
+    bool                pure, idempotent;
+};
+
+/* The n-th function export. Returns 0 or WM_ERR_NOTFOUND. *index: in the export section, for `:N`; start with 0, it moves on. */
+int wm_function_next(const struct wm_function *fn, uint32_t *index, struct wm_target *out);
+
+/* Resolve an export's name, `:N`, or the default (empty). Returns 0 or WM_ERR_NOTFOUND. */
+int wm_function_target(const struct wm_function *fn, struct wm_span export_name, struct wm_target *out);
+
+#endif

@@ -1,0 +1,318 @@
+#include "functions/jobs.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+
+void wm_jobs_init(struct wm_jobs *js, struct wm_functions *functions, struct wm_heap *pool, void (*service)(void *ctx), void *ctx)
+{
+    memset(js, 0, sizeof *js);
+    js->functions = functions;
+    js->pool = pool;
+    js->service = service;
+    js->ctx = ctx;
+}
+
+/* ---- places ---- */
+
+static bool finished(const struct wm_job *job)
+{
+    return job->state >= WM_JOB_DONE;
+}
+
+/* A free place, or that of the oldest result that is kept. */
+static struct wm_job *place(struct wm_jobs *js)
+{
+    struct wm_job *oldest = NULL;
+    for (size_t i = 0; i < WM_JOBS; i++) {
+        struct wm_job *job = &js->jobs[i];
+        if (job->state == WM_JOB_FREE) {
+            return job;
+        }
+        if (finished(job) && (oldest == NULL || (int32_t)(job->order - oldest->order) < 0)) {
+            oldest = job;
+        }
+    }
+    if (oldest != NULL) {
+        wm_job_release(js, oldest);
+    }
+    return oldest;
+}
+
+static void copy_text(char *dst, struct wm_span text)
+{
+    memcpy(dst, text.ptr, text.len);
+    dst[text.len] = '\0';
+}
+
+struct wm_job *wm_jobs_begin(struct wm_jobs *js, struct wm_span function, struct wm_span export_ref, enum wm_job_input how,
+                             struct wm_span input, struct wm_blob *blob, int *err)
+{
+    WM_ASSERT(function.len < WM_NAME_BYTES && export_ref.len < WM_EXPORT_REF_BYTES);
+    struct wm_blob held = {.heap = js->pool};
+    if (how == WM_JOB_TAKE) {
+        held = *blob;
+        *blob = (struct wm_blob){.heap = blob->heap};
+    }
+    struct wm_job *job = place(js);
+    *err = job == NULL ? WM_ERR_BUSY : how == WM_JOB_COPY ? wm_blob_append(&held, input) : 0;
+    if (*err) {
+        wm_blob_free(&held);
+        return NULL;
+    }
+    memset(job, 0, sizeof *job);
+    job->state = WM_JOB_QUEUED;
+    job->order = ++js->order;
+    job->ticket = -1;
+    job->input_blob = held;
+    job->input = how == WM_JOB_BORROW ? input : wm_blob_span(&held);
+    job->output_blob.heap = js->pool;
+    copy_text(job->function, function);
+    copy_text(job->export_ref, export_ref);
+    return job;
+}
+
+static struct wm_job *oldest_queued(struct wm_jobs *js)
+{
+    struct wm_job *oldest = NULL;
+    for (size_t i = 0; i < WM_JOBS; i++) {
+        struct wm_job *job = &js->jobs[i];
+        if (job->state == WM_JOB_QUEUED && (oldest == NULL || (int32_t)(job->order - oldest->order) < 0)) {
+            oldest = job;
+        }
+    }
+    return oldest;
+}
+
+bool wm_jobs_waiting(const struct wm_jobs *js)
+{
+    for (size_t i = 0; i < WM_JOBS; i++) {
+        if (js->jobs[i].state == WM_JOB_QUEUED) {
+            return true;
+        }
+    }
+    return false;
+}
+
+struct wm_job *wm_jobs_find(struct wm_jobs *js, struct wm_span id)
+{
+    for (size_t i = 0; i < WM_JOBS; i++) {
+        struct wm_job *job = &js->jobs[i];
+        if (job->state != WM_JOB_FREE && job->background && wm_span_is(id, job->id)) {
+            return job;
+        }
+    }
+    return NULL;
+}
+
+struct wm_job *wm_jobs_next(struct wm_jobs *js, struct wm_job *after)
+{
+    for (struct wm_job *job = after == NULL ? js->jobs : after + 1; job < js->jobs + WM_JOBS; job++) {
+        if (job->state != WM_JOB_FREE) {
+            return job;
+        }
+    }
+    return NULL;
+}
+
+int wm_job_keep(struct wm_jobs *js, struct wm_job *job)
+{
+    if (job->output.len == 0 || job->output_blob.cap > 0) {
+        return 0;
+    }
+    struct wm_blob kept;
+    if (wm_blob_init(&kept, js->pool, job->output.len) != 0) {
+        return WM_ERR_NOMEM;
+    }
+    (void)wm_blob_append(&kept, job->output); /* fits: it was reserved */
+    job->output_blob = kept;
+    job->output = wm_blob_span(&job->output_blob);
+    return 0;
+}
+
+void wm_job_release(struct wm_jobs *js, struct wm_job *job)
+{
+    WM_ASSERT(job != js->running && job->state != WM_JOB_FREE);
+    wm_blob_free(&job->input_blob);
+    wm_blob_free(&job->output_blob);
+    job->state = WM_JOB_FREE;
+}
+
+/* ---- running ---- */
+
+struct run { /* what the callbacks of one call see */
+    struct wm_jobs *js;
+    struct wm_job  *job;
+    uint32_t        output_max;
+};
+
+/* Into jobs->reply while it fits, then into a blob. */
+static int on_output(void *ctx, struct wm_span bytes)
+{
+    struct run    *run = ctx;
+    struct wm_job *job = run->job;
+    if (bytes.len > run->output_max - job->output.len) {
+        return WM_ERR_NOSPACE;
+    }
+    const size_t len = job->output.len + bytes.len;
+    if (job->output_blob.cap == 0 && len <= sizeof run->js->reply) {
+        memcpy(run->js->reply + job->output.len, bytes.ptr, bytes.len);
+        job->output = wm_span(run->js->reply, len);
+        return 0;
+    }
+    if (job->output_blob.cap == 0 && wm_blob_append(&job->output_blob, job->output) != 0) {
+        return WM_ERR_NOMEM;
+    }
+    const int err = wm_blob_append(&job->output_blob, bytes);
+    job->output = wm_blob_span(&job->output_blob);
+    return err;
+}
+
+static void on_log(void *ctx, int level, struct wm_span text)
+{
+    const struct run *run = ctx;
+    wm_log_write(wm_port_now_ms(), (enum wm_log_level)level, wm_span_str(run->job->function), text);
+}
+
+static bool on_tick(void *ctx)
+{
+    struct run *run = ctx;
+    run->js->service(run->js->ctx);
+    return run->job->cancel;
+}
+
+static void fail(struct wm_job *job, enum wm_job_failure failure)
+{
+    job->state = WM_JOB_FAILED;
+    job->failure = (uint8_t)failure;
+}
+
+/* An application's own error stands in the result of a bytes export. */
+static void take_status(struct wm_job *job, const struct wm_target *target, const uint64_t *results)
+{
+    job->status = target->signature.results.len > 0 ? (int32_t)(uint32_t)results[0] : 0;
+    if (job->status != 0) {
+        fail(job, WM_JOB_STATUS);
+    }
+}
+
+static void take_numbers(struct wm_jobs *js, struct wm_job *job, const struct wm_target *target, const uint64_t *results)
+{
+    struct wm_sink out;
+    wm_sink_init(&out, js->reply, sizeof js->reply, 0);
+    wm_values_encode(target->signature.results, results, &out);
+    job->output = wm_span(js->reply, wm_sink_kept(&out));
+}
+
+static void take_trap(struct wm_job *job, struct wm_function *fn, enum wm_trap_kind trap)
+{
+    const struct wm_quotas *q = &fn->image.quotas;
+    fail(job, WM_JOB_TRAP);
+    job->trap = (uint8_t)trap;
+    switch (trap) {
+    case WM_TRAP_FUEL: job->quota = q->fuel; break;
+    case WM_TRAP_MEMORY_QUOTA: job->quota = q->memory_bytes; break;
+    case WM_TRAP_STACK_WASM: job->quota = q->stack_bytes; break;
+    case WM_TRAP_STACK_NATIVE: job->quota = WM_NATIVE_STACK_BYTES; break;
+    case WM_TRAP_OUTPUT: job->quota = q->output_bytes; break;
+    default: break;
+    }
+    if (trap == WM_TRAP_CANCELLED) {
+        job->state = WM_JOB_CANCELLED;
+    }
+    if (!job->fresh) {
+        /* These end a call between any two instructions, so its memory may be half-changed. The others are the
+         * function's own doing at a point it chose. */
+        fn->stale = trap == WM_TRAP_FUEL || trap == WM_TRAP_STACK_NATIVE || trap == WM_TRAP_STACK_WASM ||
+                    trap == WM_TRAP_CANCELLED;
+    }
+}
+
+static void call(struct wm_jobs *js, struct wm_job *job, struct wm_function *fn, struct wm_image *image,
+                 const struct wm_target *target)
+{
+    uint64_t args[WM_CALL_VALUES], results[WM_CALL_VALUES];
+    if (target->signature.params.len > WM_CALL_VALUES || target->signature.results.len > WM_CALL_VALUES) {
+        job->bad = (struct wm_bad_value){.index = -1, .why = "more parameters or results than can be called from outside"};
+        fail(job, WM_JOB_ARGUMENTS);
+        return;
+    }
+    if (!target->bytes && wm_values_decode(target->signature.params, job->input, args, &job->bad) != 0) {
+        fail(job, WM_JOB_ARGUMENTS);
+        return;
+    }
+    struct run         run = {.js = js, .job = job, .output_max = image->quotas.output_bytes};
+    struct wm_call_env env = {
+        .ctx = &run, .input = target->bytes ? job->input : wm_span(NULL, 0),
+        .output = on_output, .log = on_log, .tick = on_tick,
+    };
+    enum wm_trap_kind trap = WM_TRAP_NONE;
+    job->state = WM_JOB_RUNNING;
+    js->running = job;
+    js->functions->running = fn;
+    const uint32_t start_ms = wm_port_now_ms();
+    const int      err = wm_engine_call(image->engine, target->export.item, args, results, image->quotas.fuel, &env, &trap);
+    job->ms = wm_port_now_ms() - start_ms;
+    js->functions->running = NULL;
+    js->running = NULL;
+
+    job->fuel = env.fuel_used;
+    fn->fuel += env.fuel_used;
+    fn->calls++;
+    js->functions->fuel += env.fuel_used;
+    js->functions->calls++;
+    job->state = WM_JOB_DONE;
+    if (err) {
+        take_trap(job, fn, trap);
+        fn->traps++;
+        js->functions->traps++;
+    } else if (target->bytes) {
+        take_status(job, target, results);
+    } else {
+        take_numbers(js, job, target, results);
+    }
+}
+
+/* FETCH: on an instance that lives for this call only. */
+static void call_fresh(struct wm_jobs *js, struct wm_job *job, struct wm_function *fn, const struct wm_target *target)
+{
+    struct wm_image   image = fn->image;
+    struct wm_refused refused;
+    image.engine = NULL;
+    if (!target->pure) {
+        fail(job, WM_JOB_NOT_PURE);
+    } else if (wm_image_open(js->functions, &image, &refused) != 0) {
+        fail(job, WM_JOB_NO_ROOM);
+    } else {
+        call(js, job, fn, &image, target);
+        wm_image_close(js->functions, &image);
+    }
+}
+
+struct wm_job *wm_jobs_run(struct wm_jobs *js)
+{
+    WM_ASSERT(js->running == NULL);
+    struct wm_job *job = oldest_queued(js);
+    if (job == NULL) {
+        return NULL;
+    }
+    struct wm_function *fn = wm_functions_find(js->functions, wm_span_str(job->function));
+    struct wm_target    target;
+    if (job->cancel) {
+        job->state = WM_JOB_CANCELLED;
+    } else if (fn == NULL || wm_function_target(fn, wm_span_str(job->export_ref), &target) != 0) {
+        fail(job, WM_JOB_GONE);
+    } else {
+        job->bytes = target.bytes;
+        if (job->fresh) {
+            call_fresh(js, job, fn, &target);
+        } else if (wm_function_refresh(js->functions, fn) != 0) {
+            fail(job, WM_JOB_NO_ROOM);
+        } else {
+            call(js, job, fn, &fn->image, &target);
+        }
+    }
+    wm_blob_free(&job->input_blob);
+    job->input = wm_span(NULL, 0);
+    job->done_ms = wm_port_now_ms();
+    return job;
+}
