@@ -35,7 +35,8 @@ int wm_module_export(struct wm_span module, uint32_t n, struct wm_export *out);
 int wm_module_import(struct wm_span module, uint32_t n, struct wm_import *out);
 int wm_module_find_export(struct wm_span module, struct wm_span name, struct wm_export *out);
 int wm_module_signature(struct wm_span module, uint32_t function, struct wm_signature *out);
-/* Initial value of an immutable i32 global that is a constant: for `__heap_base`. */
+/* Initial value of an immutable i32 global that is a constant: for `__heap_base`. WM_ERR_NOTFOUND also for a global of
+ * another kind or an imported one. */
 int wm_module_global_i32(struct wm_span module, uint32_t global, uint32_t *out);
 /* Declared pages; WM_ERR_NOTFOUND: no memory. max_pages is 65536 where none is given. */
 int wm_module_memory(struct wm_span module, uint32_t *initial_pages, uint32_t *max_pages);
