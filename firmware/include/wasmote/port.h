@@ -53,6 +53,9 @@ void wm_port_entropy(void *dst, size_t len);
 /* Lowest address that the C stack may reach: the engine stops a function before it gets there. */
 uintptr_t wm_port_stack_limit(void);
 
+/* Most bytes of C stack in use at any time since start; 0: the port does not know. */
+uint32_t wm_port_stack_used(void);
+
 /* An assertion failed: a bug in the firmware. Does not return (reset, breakpoint, abort). */
 _Noreturn void wm_port_panic(const char *file, int line);
 

@@ -43,6 +43,11 @@ uintptr_t wm_port_stack_limit(void)
     return stack_limit;
 }
 
+uint32_t wm_port_stack_used(void)
+{
+    return 0; /* the system grows it on demand */
+}
+
 uint32_t wm_port_now_ms(void)
 {
     struct timespec ts;

@@ -29,6 +29,11 @@ __attribute__((weak)) uintptr_t wm_port_stack_limit(void)
     return (uintptr_t)__builtin_frame_address(0) - WM_NATIVE_STACK_BYTES;
 }
 
+__attribute__((weak)) uint32_t wm_port_stack_used(void)
+{
+    return 0;
+}
+
 __attribute__((weak)) _Noreturn void wm_port_panic(const char *file, int line)
 {
     fprintf(stderr, "panic: %s:%d\n", file, line);
