@@ -6,7 +6,9 @@ code of the class. Anything else that escapes is a bug in wasmote and exits with
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
+from typing import Any
 
 
 class ExitCode(IntEnum):
@@ -47,26 +49,35 @@ _MEANINGS = {
 
 
 class WasmoteError(Exception):
-    """What failed (message), why (cause), and what to do now (next_step); the last two may be empty."""
+    """What failed (message), why (cause), and what to do now (next_step); the last two may be empty. details: what a
+    program wants to know besides, such as the members of a node's problem document."""
 
     exit_code: ExitCode = ExitCode.INTERNAL
 
     def __init__(
-        self, message: str, *, cause: str = "", next_step: str = "", exit_code: ExitCode | None = None
+        self,
+        message: str,
+        *,
+        cause: str = "",
+        next_step: str = "",
+        exit_code: ExitCode | None = None,
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.cause = cause
         self.next_step = next_step
+        self.details = dict(details or {})
         if exit_code is not None:
             self.exit_code = exit_code
 
     def __str__(self) -> str:
         return f"{self.message}: {self.cause}" if self.cause else self.message
 
-    def as_json(self) -> dict[str, str | int]:
+    def as_json(self) -> dict[str, Any]:
         """The members of the JSON object that `--json` prints on stderr."""
         return {
+            **self.details,
             "error": self.message,
             "cause": self.cause,
             "next_step": self.next_step,
@@ -97,11 +108,19 @@ class ApplicationError(WasmoteError):
 
     exit_code = ExitCode.APPLICATION
 
-    def __init__(self, message: str, *, status: int, cause: str = "", next_step: str = "") -> None:
-        super().__init__(message, cause=cause, next_step=next_step)
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        cause: str = "",
+        next_step: str = "",
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message, cause=cause, next_step=next_step, details=details)
         self.status = status
 
-    def as_json(self) -> dict[str, str | int]:
+    def as_json(self) -> dict[str, Any]:
         return {**super().as_json(), "status": self.status}
 
 

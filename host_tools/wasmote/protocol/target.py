@@ -1,4 +1,5 @@
-"""Where a node is: `coap://host:port`, a serial device, or a name that the user's configuration gives to one."""
+"""Where a node is: `coap://host:port`, a serial device, or a name that the user's configuration gives to
+one."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from wasmote.errors import InputError
 COAP_PORT = 5683
 BAUD = 115200
 
-_SERIAL = re.compile(r"(/dev/.+|COM[0-9]+|\\\\\.\\.+)\Z")
+_SERIAL = re.compile(r"(/dev/.+|COM[0-9]+|\\\\\.\\.+|unix:.+|tcp:.+:[0-9]+)\Z")
 _SPELLINGS = (
     "coap://host:port, a serial device such as /dev/ttyUSB0, or a name from [targets] of the configuration"
 )
@@ -45,7 +46,7 @@ def parse_target(text: str, names: Mapping[str, str] | None = None) -> Target:
     """The target that text means. A name is looked up first in names, once: a name may not point to a name.
 
     Serial devices: `/dev/...`, `COMn`, `serial:DEVICE`, each with `@BAUD` behind it where it is not 115200.
-    Raises InputError for anything else.
+    An emulator's serial port: `unix:PATH` or `tcp:HOST:PORT`. Raises InputError for anything else.
     """
     if names is not None and text in names:
         try:

@@ -1,0 +1,178 @@
+"""Problem details (RFC 9290) as a node sends them (docs/PROTOCOL.md, 6), and what a person can do about
+them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import cbor2
+
+from wasmote.protocol import messages
+from wasmote.protocol.messages import Reply
+
+ENTRY = "tag:wasmote,2026:p"
+_TITLE, _DETAIL = -1, -2
+
+WASM_FLAGS = (
+    "-mcpu=mvp+sign_ext+nontrapping_fptoint+bulk_memory+multivalue+mutable_globals"
+    " -Wl,-z,stack-size=2048 -Wl,--export=__heap_base"
+)
+
+_TITLES = {
+    messages.BAD_REQUEST: "bad request",
+    messages.UNAUTHORIZED: "not authorized",
+    messages.BAD_OPTION: "an option is not understood",
+    messages.FORBIDDEN: "forbidden",
+    messages.NOT_FOUND: "not found",
+    messages.METHOD_NOT_ALLOWED: "method not allowed",
+    messages.NOT_ACCEPTABLE: "not available in this format",
+    messages.INCOMPLETE: "the transfer has a gap",
+    messages.CONFLICT: "conflict",
+    messages.PRECONDITION_FAILED: "precondition failed",
+    messages.TOO_LARGE: "too large",
+    messages.UNSUPPORTED_FORMAT: "unsupported content format",
+    messages.UNPROCESSABLE: "invalid module",
+    messages.TOO_MANY_REQUESTS: "too many requests",
+    messages.SERVER_ERROR: "failed",
+    messages.UNAVAILABLE: "busy",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error reply. ``members`` are those of PROTOCOL.md 6; what a reply does not carry is absent."""
+
+    code: int
+    title: str
+    detail: str = ""
+    members: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def code_text(self) -> str:
+        return messages.code_text(self.code)
+
+    @property
+    def trap(self) -> str | None:
+        value = self.members.get("trap")
+        return str(value) if value is not None else None
+
+    @property
+    def status(self) -> int | None:
+        """The application's own status, where the function itself reported an error."""
+        value = self.members.get("status")
+        return value if isinstance(value, int) else None
+
+    @property
+    def output(self) -> bytes:
+        """What the application wrote before it reported an error, its first 256 bytes."""
+        value = self.members.get("output")
+        return value if isinstance(value, bytes) else b""
+
+    @property
+    def text(self) -> str:
+        """Title and detail in one line."""
+        return f"{self.title}: {self.detail}" if self.detail else self.title
+
+
+def decode(reply: Reply) -> Problem:
+    """The problem in an error reply. A payload that is no problem document becomes the detail, if it is
+    text."""
+    title = _TITLES.get(reply.code, f"refused with {reply.code_text}")
+    if reply.content_format == messages.FORMAT_PROBLEM:
+        return _from_cbor(reply.code, title, reply.payload)
+    if reply.content_format in (None, 0):
+        try:
+            return Problem(reply.code, title, reply.payload.decode("utf-8"))
+        except UnicodeDecodeError:
+            pass
+    return Problem(reply.code, title)
+
+
+def decode_entry(code: int, entry: object) -> Problem:
+    """The problem in a job's representation: the decoded map of section 6."""
+    title = _TITLES.get(code, f"failed with {messages.code_text(code)}")
+    return _from_map(code, title, entry)
+
+
+def _from_cbor(code: int, title: str, payload: bytes) -> Problem:
+    try:
+        return _from_map(code, title, cbor2.loads(payload))
+    except Exception:  # whatever cbor2 raises: an unreadable explanation must not hide the code
+        return Problem(code, title)
+
+
+def _from_map(code: int, title: str, document: object) -> Problem:
+    if not isinstance(document, dict):
+        return Problem(code, title)
+    members = document.get(ENTRY)
+    return Problem(
+        code,
+        str(document.get(_TITLE) or title),
+        str(document.get(_DETAIL) or ""),
+        dict(members) if isinstance(members, dict) else {},
+    )
+
+
+def next_step(problem: Problem) -> str:
+    """What the person can do, in one or two sentences; "" where nothing useful can be said."""
+    if problem.trap is not None:
+        return _after_trap(problem)
+    by_code = {
+        messages.NOT_FOUND: "`wasmote ls` shows the functions of this node, `wasmote info NAME` the exports of one",
+        messages.PRECONDITION_FAILED: "look at what is there with `wasmote info NAME`, then push again with its ETag"
+        " (--if-match) or without a condition",
+        messages.UNAUTHORIZED: "this node is provisioned: it needs a key (OSCORE)",
+        messages.TOO_MANY_REQUESTS: "wait, then try again",
+        messages.UNAVAILABLE: "wait, then try again",
+    }
+    if problem.code == messages.UNPROCESSABLE:
+        return _after_invalid(problem)
+    if problem.code == messages.TOO_LARGE:
+        return _after_too_large(problem)
+    return by_code.get(problem.code, "")
+
+
+def _after_trap(problem: Problem) -> str:
+    steps = {
+        "fuel": "raise `fuel` in the app's app.toml if the function needs that long, or look for a loop without end",
+        "stack-native": "the calls nest too deeply: use a loop instead of recursion",
+        "stack-wasm": "raise `stack` in the app's app.toml, or use less recursion",
+        "memory": "the function read or wrote outside its memory: run it locally with `wasmote run`",
+        "memory-quota": "raise `heap` in the app's app.toml: the function used memory beyond its quota",
+        "output": "raise `output` in the app's app.toml: the function wrote more than its quota",
+        "div-zero": "the function divided by zero: check its arguments",
+        "int-overflow": "an integer division overflowed: check the arguments",
+        "int-convert": "a float did not fit the integer it was converted to: check the arguments",
+        "cancelled": "the job was cancelled; start it again if its result is still wanted",
+    }
+    return steps.get(problem.trap or "", "run the function locally with `wasmote run` to find the cause")
+
+
+def _after_invalid(problem: Problem) -> str:
+    missing = problem.members.get("import")
+    if missing is not None:
+        return (
+            f"the node has no host function {missing}: functions may import wasmote.input, wasmote.output,"
+            " wasmote.log and wasmote.millis; remove the call, or link what it needs into the module"
+        )
+    reason = problem.members.get("reason")
+    if reason == "memory":
+        return f"the module wants more memory than the node has; compile it with {WASM_FLAGS}, or use `wasmote compile`"
+    if reason == "unsupported":
+        return f"the module uses a feature that the node lacks; compile it with {WASM_FLAGS}, or use `wasmote compile`"
+    if reason == "limit":
+        return (
+            "the module is valid but beyond a limit of the node: simplify the function that the detail names"
+        )
+    if reason in ("malformed", "invalid"):
+        return "the file is damaged or its compiler is at fault: build it again, and check it with `wasm-validate`"
+    if reason == "start":
+        return "the module's start function failed on the node: run it locally with `wasmote run`"
+    return "build the module again with `wasmote compile`"
+
+
+def _after_too_large(problem: Problem) -> str:
+    need, free = problem.members.get("need"), problem.members.get("free")
+    sizes = f"it needs {need} bytes and {free} are free: " if need is not None and free is not None else ""
+    return f"{sizes}remove a function (`wasmote rm NAME`) or make this one smaller; `wasmote info` shows the limits"

@@ -1,0 +1,220 @@
+"""A scripted CoAP server: what a node may do on the wire but a good one rarely does (busy, smaller blocks, forgotten
+transfers, lost replies). Claims about the node itself are tested against the node, in tests/integration."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Hashable
+from dataclasses import dataclass, field
+
+import cbor2
+from aiocoap import Message
+from aiocoap.message import Direction
+from aiocoap.numbers.types import Type
+
+from wasmote.protocol import slipmux
+
+
+@dataclass
+class Answer:
+    """A reply of the script."""
+
+    code: int
+    payload: bytes = b""
+    content_format: int | None = None
+    etag: bytes | None = None
+    max_age: int | None = None
+    size1: int | None = None
+    observe: int | None = None
+
+
+def problem(code: int, title: str, detail: str = "", **members: object) -> Answer:
+    document: dict[object, object] = {-1: title}
+    if detail:
+        document[-2] = detail
+    if members:
+        document["tag:wasmote,2026:p"] = members
+    return Answer(code, cbor2.dumps(document), 257)
+
+
+@dataclass
+class Seen:
+    """A request whose body is complete."""
+
+    peer: Hashable
+    method: int
+    path: tuple[str, ...]
+    query: tuple[str, ...]
+    payload: bytes
+    message: Message
+
+
+@dataclass
+class ScriptedNode:
+    """Deduplicates, takes Block1, gives Block2; `handle` answers what is complete. szx: its block size."""
+
+    handle: Callable[[Seen], Answer]
+    szx: int = 6
+    requests: list[Message] = field(default_factory=list)
+    complete: list[Seen] = field(default_factory=list)
+    duplicates: int = 0
+    ran_twice: int = 0
+    before: Callable[[Message], Answer | None] = lambda _message: None
+
+    def __post_init__(self) -> None:
+        self._replies: dict[tuple[Hashable, int], tuple[bytes, bytes]] = {}
+        self._bodies: dict[Hashable, bytearray] = {}
+        self._rest: dict[Hashable, Answer] = {}
+
+    def datagram(self, peer: Hashable, data: bytes) -> bytes | None:
+        """The reply to a datagram, None for none."""
+        message = Message.decode(data)
+        if message.mtype in (Type.ACK, Type.RST):
+            return None
+        if int(message.code) == 0:
+            return b"\x70\x00" + data[2:4]
+        key = (peer, message.mid)
+        known = self._replies.get(key)
+        if known is not None and known[0] == data:
+            self.duplicates += 1
+            return known[1]
+        self.requests.append(message)
+        reply = self._answer(peer, message)
+        self._replies[key] = (data, reply)
+        return reply
+
+    def _answer(self, peer: Hashable, message: Message) -> bytes:
+        opt = message.opt
+        tag = tuple(opt.request_tag)
+        key = (peer, int(message.code), opt.uri_path, tag)
+        early = self.before(message)
+        if early is not None:
+            return self._encode(message, early, early.payload)
+        if opt.block2 is not None and opt.block2.block_number > 0 and key in self._rest:
+            return self._block2(message, self._rest[key])
+        payload = bytes(message.payload)
+        if opt.block1 is not None:
+            body = self._bodies.setdefault(key, bytearray())
+            offset = opt.block1.start
+            if offset == 0:
+                body.clear()
+            if offset > len(body):
+                return self._encode(message, problem(0x88, "gap"), b"")
+            body[offset:] = payload
+            if opt.block1.more:
+                return self._encode(message, Answer(0x5F), b"", block1=True)
+            payload = bytes(body)
+        seen = Seen(peer, int(message.code), opt.uri_path, opt.uri_query, payload, message)
+        self.complete.append(seen)
+        answer = self.handle(seen)
+        self._rest[key] = answer
+        return self._block2(message, answer)
+
+    def _block2(self, message: Message, answer: Answer) -> bytes:
+        asked = message.opt.block2
+        szx = min(self.szx, asked.size_exponent if asked is not None else 6)
+        size = 16 << szx
+        start = asked.start if asked is not None else 0
+        if len(answer.payload) <= size and start == 0:
+            return self._encode(message, answer, answer.payload, block1=message.opt.block1 is not None)
+        more = start + size < len(answer.payload)
+        return self._encode(
+            message, answer, answer.payload[start : start + size], block2=(start // size, more, szx)
+        )
+
+    def _encode(
+        self,
+        request: Message,
+        answer: Answer,
+        payload: bytes,
+        *,
+        block1: bool = False,
+        block2: tuple[int, bool, int] | None = None,
+    ) -> bytes:
+        reply = Message(
+            code=answer.code, payload=payload, _mtype=Type.ACK, _mid=request.mid, _token=request.token
+        )
+        reply.opt.content_format = answer.content_format
+        reply.opt.etag = answer.etag
+        reply.opt.max_age = answer.max_age
+        reply.opt.size1 = answer.size1
+        reply.opt.observe = answer.observe
+        if block1:
+            given = request.opt.block1
+            szx = min(given.size_exponent, self.szx)
+            # The number is that of the request; a smaller size is meant for what follows (RFC 7959, 2.3).
+            reply.opt.block1 = (given.block_number, given.more, szx)
+        if block2 is not None:
+            reply.opt.block2 = block2
+        reply.direction = Direction.OUTGOING
+        return bytes(reply.encode())
+
+
+class _Protocol(asyncio.DatagramProtocol):
+    def __init__(self, node: ScriptedNode, drop: Callable[[str, bytes], bool]) -> None:
+        self._node = node
+        self._drop = drop
+        self.transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.DatagramTransport)
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        if self._drop("in", data):
+            return
+        reply = self._node.datagram(addr, data)
+        assert self.transport is not None
+        if reply is not None and not self._drop("out", reply):
+            self.transport.sendto(reply, addr)
+
+
+@contextlib.asynccontextmanager
+async def udp_server(
+    node: ScriptedNode, drop: Callable[[str, bytes], bool] = lambda _way, _data: False
+) -> AsyncIterator[str]:
+    """The node on loopback; gives its coap:// address. drop(way, datagram) loses datagrams."""
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(
+        lambda: _Protocol(node, drop), local_addr=("127.0.0.1", 0)
+    )
+    try:
+        yield f"coap://127.0.0.1:{transport.get_extra_info('sockname')[1]}"
+    finally:
+        transport.close()
+
+
+@contextlib.asynccontextmanager
+async def serial_server(node: ScriptedNode, path: str, *, hello: bool = True) -> AsyncIterator[str]:
+    """The node behind slipmux on a Unix socket; gives the serial URL."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        decoder = slipmux.Decoder()
+        if hello:
+            writer.write(slipmux.encode(slipmux.TEXT, b"wasmote 0.1.0 scripted"))
+        try:
+            while data := await reader.read(4096):
+                for frame in decoder.feed(data):
+                    reply = node.datagram("serial", frame.content)
+                    if reply is not None:
+                        writer.write(slipmux.encode(slipmux.COAP, reply))
+        except asyncio.CancelledError:
+            pass
+        finally:
+            writer.close()
+            tasks.discard(task)
+
+    server = await asyncio.start_unix_server(serve, path)
+    try:
+        yield f"unix:{path}"
+    finally:
+        server.close()
+        for task in list(tasks):
+            task.cancel()
+        if tasks:
+            await asyncio.gather(*tasks, return_exceptions=True)
