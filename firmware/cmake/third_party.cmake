@@ -59,11 +59,8 @@ add_library(wm_wasm3 STATIC
 )
 target_include_directories(wm_wasm3 SYSTEM PUBLIC ${WM_WASM3_DIR} PRIVATE include src)
 target_compile_definitions(wm_wasm3 PRIVATE WM_CONFIG_FILE="${WM_PORT_CONFIG}")
-target_compile_options(wm_wasm3 PRIVATE ${WM_WASM3_OPTIONS})
-set(WM_WASM3_CONFIG ${CMAKE_CURRENT_SOURCE_DIR}/src/wasm/m3_config_wasmote.h)
-if(EXISTS ${WM_WASM3_CONFIG})
-    target_compile_options(wm_wasm3 PUBLIC -include ${WM_WASM3_CONFIG})
-endif()
+target_compile_options(wm_wasm3 PUBLIC -include ${CMAKE_CURRENT_SOURCE_DIR}/src/wasm/m3_config_wasmote.h
+                                PRIVATE ${WM_WASM3_OPTIONS})
 
 # ---- zcbor ----
 add_library(wm_zcbor STATIC
