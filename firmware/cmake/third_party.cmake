@@ -61,6 +61,7 @@ target_include_directories(wm_wasm3 SYSTEM PUBLIC ${WM_WASM3_DIR} PRIVATE includ
 target_compile_definitions(wm_wasm3 PRIVATE WM_CONFIG_FILE="${WM_PORT_CONFIG}")
 target_compile_options(wm_wasm3 PUBLIC -include ${CMAKE_CURRENT_SOURCE_DIR}/src/wasm/m3_config_wasmote.h
                                 PRIVATE ${WM_WASM3_OPTIONS})
+target_link_libraries(wm_wasm3 PUBLIC m)
 
 # ---- zcbor ----
 add_library(wm_zcbor STATIC
