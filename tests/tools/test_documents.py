@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import cbor2
 import pytest
 from hypothesis import given
@@ -41,10 +43,8 @@ def test_links_refuses(text: str) -> None:
 
 @given(st.text(max_size=60))
 def test_links_takes_any_text(text: str) -> None:
-    try:
+    with contextlib.suppress(LinkFormatError):
         links.parse(text)
-    except LinkFormatError:
-        pass
 
 
 def test_senml_applies_base_fields() -> None:

@@ -242,7 +242,8 @@ class Bridge:
         if not self._in_flight:
             return None
         oldest = next(iter(self._in_flight.values()))
-        return max(0.0, (oldest.sent_at_s or now_s) + self._slot_timeout_s - now_s)
+        sent_at_s = now_s if oldest.sent_at_s is None else oldest.sent_at_s
+        return max(0.0, sent_at_s + self._slot_timeout_s - now_s)
 
     # ---- from a client ----
 
