@@ -46,6 +46,9 @@ uint32_t wm_coap_poll(struct wm_coap_endpoint *ep, uint32_t now_ms);
  * 5.03. The handler then sets rep->deferred. */
 int wm_coap_defer(struct wm_coap_endpoint *ep, const struct wm_coap_request *req);
 
+/* Give a ticket back unused: from within the same handler, which then answers at once. */
+void wm_coap_forget(struct wm_coap_endpoint *ep, int ticket);
+
 /* Answer: begin, fill the reply (as in a handler), end. Between the two nothing else of the endpoint may be called. */
 struct wm_coap_reply *wm_coap_respond_begin(struct wm_coap_endpoint *ep, int ticket, uint32_t now_ms);
 void wm_coap_respond_end(struct wm_coap_endpoint *ep, int ticket);
