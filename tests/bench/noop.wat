@@ -1,0 +1,3 @@
+;; The smallest function: what a call costs by itself.
+(module
+  (func (export "noop")))
