@@ -11,8 +11,9 @@ int32_t add(int32_t amount)
     return sum;
 }
 
+/* An i64: the i32 of an export without parameters would be its status (docs/PROTOCOL.md 4). */
 WASMOTE_EXPORT("get")
-int32_t get(void)
+int64_t get(void)
 {
     return sum;
 }
