@@ -14,7 +14,7 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -470,7 +470,7 @@ class Node:
         ]
         return lines, int(raw["next"])
 
-    async def logs(self, from_number: int = 0, *, follow: bool = False) -> AsyncIterator[LogLine]:
+    async def logs(self, from_number: int = 0, *, follow: bool = False) -> AsyncGenerator[LogLine, None]:
         """The log's lines in order, each once. follow: goes on with new lines for ever, over lost
         notifications and over a restart of the node (its numbers begin again)."""
         lines, following = await self.log(from_number)
@@ -492,7 +492,7 @@ class Node:
                     for line in lines:
                         yield line
             finally:
-                await news.aclose()  # type: ignore[attr-defined]
+                await news.aclose()
             lines, latest = await self.log(following)
             if latest < following:
                 lines, latest = await self.log(0)
@@ -504,7 +504,7 @@ class Node:
         """`/d/m`: memory, calls, traps and the rest (docs/PROTOCOL.md, 3.2)."""
         return _senml(await self._get(("d", "m"), "the measurements"))
 
-    async def watch_metrics(self) -> AsyncIterator[list[Measurement]]:
+    async def watch_metrics(self) -> AsyncGenerator[list[Measurement], None]:
         """The measurements now and after each change that was heard of."""
         async for reply in self._client.observe(Request(messages.GET, ("d", "m"))):
             if not reply.ok:

@@ -13,7 +13,7 @@ import errno
 import ipaddress
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
@@ -141,7 +141,7 @@ class CoapClient:
             await asyncio.sleep(pause_s)
             waited_s += pause_s
 
-    async def observe(self, request: Request) -> AsyncIterator[Reply]:
+    async def observe(self, request: Request) -> AsyncGenerator[Reply, None]:
         """Replies to an observed GET: the first, then one for each change that was heard of (states may be
         skipped). Ends when the node ends the observation. Close the iterator to deregister. Raises
         UnreachableError."""

@@ -28,10 +28,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass
 class Session:
-    """One run of the command line: where results go and which node is meant."""
+    """One run of the command line: where results go, which node is meant, and how patient to be (None: the defaults of
+    adapters/coap.py)."""
 
     output: Output = field(default_factory=Output)
     target_text: str | None = None
+    ack_timeout_s: float | None = None
+    max_retransmit: int | None = None
+    block_bytes: int | None = None
 
     @functools.cached_property
     def target_names(self) -> Mapping[str, str]:

@@ -27,6 +27,19 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "compile": ("compile", "compile an app, a C or a .wat file to WebAssembly"),
         "run": ("run", "call an app's export on this machine"),
     },
+    "Functions": {
+        "push": ("push", "install or replace a function"),
+        "ls": ("ls", "list the functions on a node"),
+        "info": ("info", "describe a node or a function"),
+        "call": ("call", "call a function"),
+        "jobs": ("jobs", "calls in the background"),
+        "logs": ("logs", "print a node's log"),
+        "rm": ("rm", "remove functions"),
+    },
+    "Nodes": {
+        "discover": ("discover", "look for nodes"),
+        "bridge": ("bridge", "connect a serial node to UDP"),
+    },
 }
 
 
@@ -77,12 +90,41 @@ class LazyGroup(click.Group):
 )
 @click.option("--json", "as_json", is_flag=True, help="Results as JSON on stdout, errors as JSON on stderr.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no notes.")
+@click.option(
+    "--ack-timeout",
+    type=click.FloatRange(min=0.001),
+    metavar="SECONDS",
+    help="First wait for an acknowledgement; it doubles with each retransmission. Otherwise 2.",
+)
+@click.option(
+    "--max-retransmit",
+    type=click.IntRange(0, 20),
+    metavar="N",
+    help="Retransmissions of a message. Otherwise 4.",
+)
+@click.option(
+    "--block",
+    type=click.Choice(["16", "32", "64", "128", "256", "512", "1024"]),
+    metavar="BYTES",
+    help="Largest block of a transfer, 16 to 1024. Otherwise 1024.",
+)
 @click.version_option(__version__, "--version", message="wasmote %(version)s")
 @click.pass_context
-def cli(ctx: click.Context, target: str | None, as_json: bool, quiet: bool) -> None:
+def cli(
+    ctx: click.Context,
+    target: str | None,
+    as_json: bool,
+    quiet: bool,
+    ack_timeout: float | None,
+    max_retransmit: int | None,
+    block: str | None,
+) -> None:
     """Push, call and replace WebAssembly functions on microcontrollers."""
     session = ctx.ensure_object(Session)
     session.target_text = target
+    session.ack_timeout_s = ack_timeout
+    session.max_retransmit = max_retransmit
+    session.block_bytes = None if block is None else int(block)
     session.output.json = session.output.json or as_json
     session.output.quiet = session.output.quiet or quiet
 

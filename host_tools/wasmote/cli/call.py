@@ -1,0 +1,100 @@
+"""wasmote call: run a function on a node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from wasmote.cli.base import Session
+from wasmote.cli.base import command as make_command
+from wasmote.cli.node import open_node, read_input, run, size_text, write_output
+from wasmote.errors import InputError
+from wasmote.node import CallResult
+from wasmote.protocol import values
+
+
+# A negative number looks like an option; it is none.
+@make_command(context_settings={"ignore_unknown_options": True})
+@click.argument("function", metavar="NAME[/EXPORT]")
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+@click.option("--in", "in_file", metavar="FILE", help="Input stream of a bytes export; - is standard input.")
+@click.option(
+    "--out", "out_file", metavar="FILE", help="Where the output stream goes; otherwise standard output."
+)
+@click.option("--fetch", is_flag=True, help="Run a pure export on a fresh instance.")
+@click.option(
+    "--background", is_flag=True, help="Start a job and print its id; `wasmote jobs ID` has the result."
+)
+@click.option("--id", "job_id", metavar="ID", help="The id of the --background job. One id never runs twice.")
+def command(
+    session: Session,
+    function: str,
+    args: tuple[str, ...],
+    in_file: str | None,
+    out_file: str | None,
+    fetch: bool,
+    background: bool,
+    job_id: str | None,
+) -> None:
+    """Call a function and print its result.
+
+    ARGS are the numbers that the export takes: decimal, 0x..., for floats also nan and inf. An export of bytes
+    reads --in and writes --out. Exit code 4 is a trap, 5 an error of the function's own, 7: it may have run.
+    """
+    if background and fetch:
+        raise InputError("--background and --fetch exclude each other", next_step="leave out one of them")
+    if job_id is not None and not background:
+        raise InputError("--id is for --background", next_step="add --background")
+    if background and out_file is not None:
+        raise InputError("--background has no output yet", next_step="`wasmote jobs ID --out FILE` writes it")
+    data = read_input(in_file)
+    if background:
+        chosen = run(_start(session, function, args, data, job_id))
+        session.output.emit({"job": chosen}, chosen)
+        return
+    print_result(session, run(_call(session, function, args, data, fetch)), out_file)
+
+
+async def _call(
+    session: Session, function: str, args: tuple[str, ...], data: bytes | None, fetch: bool
+) -> CallResult:
+    async with open_node(session) as node:
+        return await node.call(function, args, input=data, fetch=fetch)
+
+
+async def _start(
+    session: Session, function: str, args: tuple[str, ...], data: bytes | None, job_id: str | None
+) -> str:
+    async with open_node(session) as node:
+        return await node.start(function, args, input=data, job_id=job_id)
+
+
+def print_result(session: Session, result: CallResult, out_file: str | None = None) -> None:
+    """A call's result: numbers on one line, or the output stream as it is."""
+    ms = round(result.elapsed_s * 1000, 1)
+    if result.kind == "bytes":
+        if out_file is not None:
+            write_output(out_file, result.output)
+            session.output.note(f"{out_file}: {size_text(len(result.output))}")
+        if session.output.json:
+            session.output.emit({**_stream_json(result.output, out_file), "ms": ms})
+        elif out_file is None:
+            session.output.raw(result.output)
+        return
+    pairs = list(zip(result.results, result.numbers, strict=True))
+    converted = [values.to_json(kind, value) for kind, value in pairs]
+    value = converted[0] if len(converted) == 1 else converted
+    session.output.emit(
+        {"value": value, "ms": ms}, " ".join(values.to_text(kind, number) for kind, number in pairs)
+    )
+
+
+def _stream_json(output: bytes, out_file: str | None) -> dict[str, Any]:
+    if out_file is not None:
+        return {"bytes": len(output), "out": out_file}
+    try:
+        text = output.decode("utf-8")
+    except UnicodeDecodeError:
+        text = None
+    return {"bytes": len(output), "text": text, "hex": output.hex()}

@@ -1,0 +1,89 @@
+"""What the commands that talk to a node share."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from wasmote.cli.base import Session
+from wasmote.errors import InputError
+from wasmote.node import Node, Tuning
+
+T = TypeVar("T")
+
+
+def tuning(session: Session) -> Tuning:
+    """The patience that --ack-timeout and --max-retransmit ask for."""
+    plain = Tuning()
+    return Tuning(
+        ack_timeout_s=plain.ack_timeout_s if session.ack_timeout_s is None else session.ack_timeout_s,
+        max_retransmit=plain.max_retransmit if session.max_retransmit is None else session.max_retransmit,
+        block_bytes=plain.block_bytes if session.block_bytes is None else session.block_bytes,
+    )
+
+
+def open_node(session: Session) -> Node:
+    """The node of this run, not opened yet. Delays and diagnostics become notes."""
+    return Node(
+        session.target(),
+        tuning=tuning(session),
+        on_delay=lambda seconds, why: session.output.note(f"{why}: waiting {seconds:g} s"),
+        on_text=lambda text: session.output.note(f"node: {text}"),
+    )
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run one command's work."""
+    return asyncio.run(work)
+
+
+def read_input(file: str | None) -> bytes | None:
+    """The bytes of FILE, of standard input for `-`; None for no file. Raises InputError."""
+    if file is None:
+        return None
+    if file == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"cannot read {file}", cause=error.strerror or str(error), next_step="check the file's name"
+        ) from error
+
+
+def write_output(file: str, data: bytes) -> None:
+    """Write the bytes to FILE. Raises InputError."""
+    try:
+        Path(file).write_bytes(data)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {file}",
+            cause=error.strerror or str(error),
+            next_step="choose another file with --out",
+        ) from error
+
+
+def hex_etag(text: str) -> bytes:
+    """An ETag as `info` and `push` print it. Raises InputError."""
+    try:
+        etag = bytes.fromhex(text)
+    except ValueError:
+        etag = b""
+    if not 1 <= len(etag) <= 8:
+        raise InputError(
+            f"'{text}' is no ETag",
+            cause="an ETag is 1 to 8 bytes in hex",
+            next_step="`wasmote info NAME` prints the one of what is installed",
+        )
+    return etag
+
+
+def size_text(size_bytes: int) -> str:
+    return f"{size_bytes} byte{'' if size_bytes == 1 else 's'}"
+
+
+def time_text(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.1f} s"

@@ -1,0 +1,98 @@
+"""wasmote push: install or replace a function."""
+
+from __future__ import annotations
+
+import click
+
+from wasmote.adapters import apps
+from wasmote.cli.base import Session
+from wasmote.cli.base import command as make_command
+from wasmote.cli.node import hex_etag, open_node, run, size_text, time_text
+from wasmote.errors import InputError
+from wasmote.node import Pushed, check_name
+from wasmote.protocol.section import ABI_VERSION, Section, with_section
+
+
+@make_command()
+@click.argument("source", metavar="APP|FILE.wasm")
+@click.option("--name", help="The function's name on the node. Otherwise the module's own, or the file's.")
+@click.option("--bare", is_flag=True, help="Send a module without a `wasmote` section as it is.")
+@click.option("--if-new", is_flag=True, help="Only if there is no function of this name.")
+@click.option("--if-match", metavar="ETAG", help="Only if what is there has this ETag (`wasmote info`).")
+def command(
+    session: Session, source: str, name: str | None, bare: bool, if_new: bool, if_match: str | None
+) -> None:
+    """Install a function, or replace one while it is in use.
+
+    An app (a folder with app.toml, or a name from wasm_apps) is compiled first. A replacement answers from the
+    next call on; if it does not load, the old one goes on.
+    """
+    if if_new and if_match is not None:
+        raise InputError("--if-new and --if-match exclude each other", next_step="give one of them")
+    etag = None if if_match is None else hex_etag(if_match)
+    compiled = apps.load(source)
+    chosen = name or compiled.name
+    check_name(chosen)
+    module = compiled.data
+    if compiled.section is None and not bare:
+        module = _add_section(session, compiled, chosen)
+    pushed = run(_push(session, module, chosen, etag, if_new))
+    _report(session, pushed)
+
+
+def _add_section(session: Session, compiled: apps.Compiled, name: str) -> bytes:
+    base = compiled.module.heap_base
+    module = with_section(
+        compiled.data, Section(name=name, abi=ABI_VERSION, heap=None if base is None else 0)
+    )
+    memory = (
+        "it gets all the memory that it declares (it exports no __heap_base)"
+        if base is None
+        else f"its memory is cut to the {base} bytes below __heap_base"
+    )
+    if not compiled.module.memories:
+        memory = "it has no memory"
+    session.output.note(
+        f"{compiled.name}: added a `wasmote` section: {memory}; --bare leaves the module as it is"
+    )
+    return module
+
+
+async def _push(session: Session, module: bytes, name: str, etag: bytes | None, if_new: bool) -> Pushed:
+    async with open_node(session) as node:
+        with session.output.progress(f"push {name}", total=len(module), unit="bytes") as bar:
+            return await node.push(
+                module,
+                name=name,
+                if_match=etag,
+                if_new=if_new,
+                progress=lambda done, _total: bar.update(done),
+            )
+
+
+def _report(session: Session, pushed: Pushed) -> None:
+    value = {
+        "name": pushed.name,
+        "created": pushed.created,
+        "size": pushed.size_bytes,
+        "sha256": pushed.sha256,
+        "etag": pushed.etag,
+        "ms": round(pushed.elapsed_s * 1000, 1),
+        "resumed": pushed.resumed,
+        "restarted": pushed.restarted,
+        "delayed_ms": round(pushed.delayed_s * 1000, 1),
+    }
+    extra = "".join(
+        text
+        for count, text in (
+            (pushed.resumed, f", resumed {pushed.resumed} times"),
+            (pushed.restarted, f", started again {pushed.restarted} times"),
+            (pushed.delayed_s, f", waited {pushed.delayed_s:g} s for the node"),
+        )
+        if count
+    )
+    session.output.emit(
+        value,
+        f"{pushed.name} {'created' if pushed.created else 'replaced'}: {size_text(pushed.size_bytes)},"
+        f" sha256 {pushed.sha256[:16]}, {time_text(pushed.elapsed_s)}{extra}",
+    )
