@@ -160,16 +160,28 @@ class Output:
             self.emit(rows if value is None else value)
             return
         headings = columns if isinstance(columns, Mapping) else {name: name for name in columns}
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for key, heading in headings.items():
-            numeric = bool(rows) and all(isinstance(row.get(key), int | float) for row in rows)
-            table.add_column(
-                heading, justify="right" if numeric else "left", no_wrap=not self._out.is_terminal
-            )
-        for row in rows:
-            table.add_row(*("" if row.get(key) is None else escape(str(row[key])) for key in headings))
+        numeric = {
+            key: bool(rows) and all(isinstance(row.get(key), int | float) for row in rows) for key in headings
+        }
+        cells = [["" if row.get(key) is None else str(row[key]) for key in headings] for row in rows]
+        if self._out.is_terminal:
+            table = Table(box=None, pad_edge=False, header_style="bold")
+            for key, heading in headings.items():
+                table.add_column(heading, justify="right" if numeric[key] else "left")
+            for line in cells:
+                table.add_row(*(escape(cell) for cell in line))
+            self._out.print(table, soft_wrap=False)
+            return
         # Off a terminal a table is as wide as its content, so that no script meets a cut word.
-        self._out.print(table, width=None if self._out.is_terminal else 10_000, soft_wrap=False)
+        lines = [list(headings.values()), *cells]
+        widths = [max(len(line[at]) for line in lines) for at in range(len(headings))]
+        for line in lines:
+            padded = [
+                cell.rjust(width) if numeric[key] else cell.ljust(width)
+                for key, cell, width in zip(headings, line, widths, strict=True)
+            ]
+            sys.stdout.write("  ".join(padded).rstrip() + "\n")
+        sys.stdout.flush()
 
     def note(self, text: str) -> None:
         """A message for a person, on stderr."""

@@ -1,0 +1,242 @@
+"""Runs a node on this machine: the host's image as a process, a chip's image in its emulator behind a serial bridge.
+
+async with Emulator(board, image, udp_port=0) as node:
+    node.uri                     # coap://127.0.0.1:PORT, answering by now
+
+Children end with this process, however it ends (on Linux also if it is killed).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import re
+import signal
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from wasmote.adapters.boards import Board
+from wasmote.adapters.bridge import SerialBridge
+from wasmote.adapters.tools import need_tool
+from wasmote.errors import InputError, LocalError, WasmoteError
+
+_READY = re.compile(r"wasmote \S+ ready (\S+)")
+_PTY = re.compile(r"char device redirected to (\S+)")
+_STOP_S = 3.0
+_EXIT_ADDRESS_IN_USE = 69
+_PR_SET_PDEATHSIG = 1
+
+
+class Emulator:
+    """A node that runs here.
+
+    udp_port: of its CoAP address on loopback, 0 for any. serial: offer a raw serial device too (host), or instead of
+    the UDP address (chips have one serial port; without a bridge it is free for others). arguments: more options for
+    the host's image. on_text: called with each line that the node or its emulator prints.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        image: Path,
+        *,
+        udp_port: int = 0,
+        serial: bool = False,
+        arguments: Sequence[str] = (),
+        on_text: Callable[[str], None] | None = None,
+        ready_timeout_s: float = 20.0,
+    ) -> None:
+        if not board.emulate:
+            raise InputError(
+                f"{board.name} has no emulator", next_step="`wasmote boards` shows which boards have one."
+            )
+        self.board = board
+        self.image = image
+        self.uri: str | None = None
+        self.serial_device: str | None = None
+        self.pid: int | None = None
+        self._port = udp_port
+        self._serial = serial
+        self._arguments = list(arguments)
+        self._on_text = on_text or (lambda _line: None)
+        self._ready_timeout_s = ready_timeout_s
+        self._process: asyncio.subprocess.Process | None = None
+        self._bridge: SerialBridge | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._last_lines: deque[str] = deque(maxlen=20)
+        self._found = asyncio.Event()
+
+    @property
+    def addresses(self) -> list[str]:
+        """How to reach it: coap://... and serial:..."""
+        serial = f"serial:{self.serial_device}" if self.serial_device else None
+        return [address for address in (self.uri, serial) if address]
+
+    async def start(self) -> None:
+        """Start it and wait until it answers. Raises MissingError (emulator), LocalError (port), WasmoteError."""
+        try:
+            if self.board.is_host:
+                await self._start_host()
+            else:
+                await self._start_chip()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def wait(self) -> int:
+        """Until the process ends; its exit status."""
+        assert self._process is not None, "not started"
+        return await self._process.wait()
+
+    async def stop(self) -> None:
+        """Stop everything that start() started. May be called twice."""
+        if self._bridge is not None:
+            await self._bridge.close()
+            self._bridge = None
+        process = self._process
+        if process is not None and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), _STOP_S)
+            except TimeoutError:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+        if self._reader is not None:
+            await self._reader
+            self._reader = None
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    async def __aenter__(self) -> Emulator:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _start_host(self) -> None:
+        command = self._fill(bind="127.0.0.1", port=str(self._port)) + self._arguments
+        if self._serial:
+            command += [str(word) for word in self.board.emulate.get("serial", [])]
+        await self._spawn(command)
+        await self._wait_found(
+            lambda: self.uri is not None and (not self._serial or self.serial_device is not None)
+        )
+
+    async def _start_chip(self) -> None:
+        if self._serial:
+            await self._spawn(self._fill(serial="pty"))
+            await self._wait_found(lambda: self.serial_device is not None)
+            return
+        self._folder = tempfile.TemporaryDirectory(prefix="wasmote-")
+        socket = Path(self._folder.name) / "serial"
+        # The emulator waits for the bridge before it starts the chip, so that the node's first words are not lost.
+        await self._spawn(self._fill(serial=f"unix:{socket},server=on,wait=on"))
+        while not socket.exists():
+            await asyncio.sleep(0.01)
+            self._check_alive()
+        self._bridge = SerialBridge(
+            f"unix:{socket}",
+            bind=("127.0.0.1", self._port),
+            on_text=self._line,
+            ready_timeout_s=self._ready_timeout_s,
+        )
+        await self._bridge.start()
+        host, port = self._bridge.address
+        self.uri = f"coap://{host}:{port}"
+
+    def _fill(self, **values: str) -> list[str]:
+        """The command of board.toml with its {words} filled in."""
+        words = [str(word) for word in self.board.emulate["command"]]
+        try:
+            command = [word.format(image=self.image, **values) for word in words]
+        except (KeyError, IndexError, ValueError) as err:
+            raise InputError(
+                f"[emulate] of {self.board.name} is wrong",
+                cause=f"{err!r}",
+                next_step="See boards/README.md.",
+            ) from err
+        if not Path(command[0]).is_absolute():
+            command[0] = str(need_tool(command[0]))
+        return command
+
+    async def _spawn(self, command: list[str]) -> None:
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                start_new_session=True,  # Ctrl-C is for us: we stop it in order
+            )
+        except OSError as err:
+            raise WasmoteError(f"cannot start {command[0]}", cause=err.strerror or str(err)) from err
+        self.pid = self._process.pid
+        self._reader = asyncio.create_task(self._read_lines(self._process))
+
+    async def _read_lines(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        while raw := await process.stdout.readline():
+            self._line(raw.decode("utf-8", "replace").rstrip())
+        await process.wait()
+        self._found.set()
+
+    def _line(self, line: str) -> None:
+        if ready := _READY.match(line):
+            if ready[1].startswith("serial:"):
+                self.serial_device = ready[1].removeprefix("serial:")
+            else:
+                self.uri = ready[1]
+            self._found.set()
+        elif not self.board.is_host and (pty := _PTY.search(line)):
+            self.serial_device = pty[1]
+            self._found.set()
+        self._last_lines.append(line)
+        self._on_text(line)
+
+    async def _wait_found(self, complete: Callable[[], bool]) -> None:
+        try:
+            async with asyncio.timeout(self._ready_timeout_s):
+                while not complete():
+                    self._check_alive()
+                    await self._found.wait()
+                    self._found.clear()
+        except TimeoutError:
+            raise WasmoteError(
+                f"{self.board.name} did not get ready in {self._ready_timeout_s:g} s",
+                cause="\n".join(self._last_lines),
+            ) from None
+
+    def _check_alive(self) -> None:
+        process = self._process
+        if process is None or process.returncode is None:
+            return
+        said = "\n".join(self._last_lines)
+        if self.board.is_host and process.returncode == _EXIT_ADDRESS_IN_USE:
+            raise LocalError(
+                f"cannot use UDP port {self._port} of 127.0.0.1",
+                cause=said,
+                next_step="Stop the program that uses it, or give another port (--udp 0 takes any that is free).",
+            )
+        raise WasmoteError(
+            f"{self.board.name} ended at once with {process.returncode}",
+            cause=said,
+            next_step=f"Build it again: `wasmote build {self.board.name}`.",
+        )
+
+
+def _die_with_parent() -> None:
+    """In the child: the kernel ends it when its parent dies, whatever the parent dies of."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,88 @@
+"""`wasmote emulate`"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+
+import click
+
+from wasmote.adapters import build as builder
+from wasmote.adapters.boards import find_board
+from wasmote.adapters.emulator import Emulator
+from wasmote.adapters.project import Project
+from wasmote.cli.base import Session
+from wasmote.cli.base import command as make_command
+from wasmote.errors import InputError, WasmoteError
+from wasmote.protocol.target import COAP_PORT
+
+
+@make_command()
+@click.argument("board")
+@click.option("--udp", "port", type=click.IntRange(0, 65535), default=COAP_PORT, show_default=True,
+              help="UDP port of its CoAP address on this machine; 0 takes any that is free.")  # fmt: skip
+@click.option(
+    "--serial", is_flag=True, help="Offer a serial device: on the host beside UDP, on a chip instead of it."
+)
+@click.option("--build", "build_first", is_flag=True, help="Build the image first.")
+@click.option("--pool", metavar="BYTES", help="Host: memory for functions; a suffix k or M is understood.")
+@click.option("--ep", metavar="NAME", help="Host: the node's identity.")
+def command(
+    session: Session, board: str, port: int, serial: bool, build_first: bool, pool: str | None, ep: str | None
+) -> None:
+    """Run a node of BOARD on this machine until Ctrl-C.
+
+    Prints its addresses on stdout, one a line, when it answers. What the node says goes to stderr. A chip has one
+    serial port; a bridge makes a UDP address of it.
+    """
+    project = Project.find()
+    found = find_board(project, board)
+    image = builder.image_path(project, found)
+    if build_first:
+        with session.output.progress(f"build {board}") as bar:
+            image = builder.build(project, found, progress=bar, log=session.output.warning)
+    elif not image.is_file():
+        raise InputError(
+            f"{board} has not been built", next_step=f"`wasmote build {board}`, or give --build."
+        )
+    arguments: list[str] = []
+    for option, value in (("--pool", pool), ("--ep", ep)):
+        if value is not None:
+            if not found.is_host:
+                raise InputError(
+                    f"{option} is for the host; {board} is a chip with memory and a name of its own"
+                )
+            arguments += [option, value]
+    emulator = Emulator(
+        found, image, udp_port=port, serial=serial, arguments=arguments, on_text=session.output.note
+    )
+    asyncio.run(_run(session, emulator))
+
+
+async def _run(session: Session, emulator: Emulator) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(
+            NotImplementedError
+        ):  # Windows has no such handlers: KeyboardInterrupt does it there
+            loop.add_signal_handler(number, stop.set)
+    stopped = asyncio.create_task(stop.wait())
+    starting = asyncio.create_task(emulator.start())
+    await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await starting
+        return
+    starting.result()
+    try:
+        value = {"board": emulator.board.name, "addresses": emulator.addresses, "pid": emulator.pid}
+        session.output.emit(value, "\n".join(emulator.addresses))
+        ended = asyncio.create_task(emulator.wait())
+        await asyncio.wait((ended, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if ended.done() and not stop.is_set():
+            raise WasmoteError(f"the node ended by itself with {ended.result()}")
+    finally:
+        await emulator.stop()
