@@ -208,6 +208,7 @@ static void test_coap_request_tags_of_a_list_differ_from_one(void **state)
     assert_false(wm_span_eq(tags("", "a"), tags("a", "")));
     assert_int_equal(tags("", NULL).len, 0);
     assert_true(req.has_request_tag);
+    assert_int_equal(tags("12345678", "12345678").len, WM_COAP_REQUEST_TAG_BYTES); /* who keeps it has room for that */
 }
 
 int main(void)

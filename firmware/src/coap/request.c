@@ -44,7 +44,7 @@ static bool option_shape(uint32_t number, struct shape *shape)
         *shape = (struct shape){0, 255, false}; /* decode_block looks at the length */
         return true;
     case WM_COAP_REQUEST_TAG:
-        *shape = (struct shape){0, 8, true};
+        *shape = (struct shape){0, WM_COAP_REQUEST_TAG_BYTES, true};
         return true;
     default:
         return false;
@@ -115,12 +115,15 @@ static int take(struct wm_coap_request *req, uint32_t number, struct wm_span val
     case WM_COAP_BLOCK2:
         return decode_block(&req->block2, value) ? 0 : WM_COAP_BAD_REQUEST;
     case WM_COAP_REQUEST_TAG:
-        /* Several together are one identity. They lie behind each other in the message, so the bytes from the
-         * first value to the end of the last, with the option heads between them, tell one list from another. */
+        /* Several together are one identity (RFC 9175, 3.2). They lie behind each other in the message, so the bytes
+         * from the first value to the end of the last, with the option heads between them, tell most lists apart. */
         if (!req->has_request_tag) {
             req->request_tag = value;
         }
         req->request_tag.len = (size_t)(value.ptr + value.len - req->request_tag.ptr);
+        if (req->request_tag.len > WM_COAP_REQUEST_TAG_BYTES) {
+            req->request_tag.len = WM_COAP_REQUEST_TAG_BYTES;
+        }
         req->has_request_tag = true;
         break;
     default: /* Uri-Host and Uri-Port: one node, one host */

@@ -10,6 +10,7 @@
 #define WM_COAP_QUERY_MAX 4
 #define WM_COAP_ETAG_MAX  4
 #define WM_COAP_ETAG_BYTES 8
+#define WM_COAP_REQUEST_TAG_BYTES 8
 
 struct wm_coap_block {
     bool     present;
@@ -33,7 +34,7 @@ struct wm_coap_request {
     struct wm_span        etag[WM_COAP_ETAG_MAX];
     bool                  if_none_match;
     bool                  has_request_tag;
-    struct wm_span        request_tag; /* to compare; several tags come as one span with their option heads */
+    struct wm_span        request_tag; /* at most WM_COAP_REQUEST_TAG_BYTES, of several the first of their bytes */
     int32_t               content_format, accept; /* WM_FORMAT_NONE: absent */
     int32_t               observe;                /* -1: absent; 0 register, 1 deregister */
     int64_t               size1;                  /* -1: absent */
