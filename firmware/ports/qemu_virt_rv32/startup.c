@@ -4,6 +4,7 @@
 #include "virt.h"
 
 extern uint32_t wm_data_load[], wm_data_start[], wm_data_end[], wm_bss_start[], wm_bss_end[];
+extern uint8_t wm_flash_start[], wm_flash_bytes[];
 
 int main(void);
 void wm_start(void);
@@ -21,6 +22,8 @@ __attribute__((naked, section(".start"))) void wm_start(void)
                      "j wm_start_c\n");
 }
 
+/* The machine's flash is RAM: lock it against writes, so that a stack that overflows into it faults, as on a chip that has
+ * nothing below its RAM. */
 __attribute__((used, noreturn)) void wm_start_c(void)
 {
     const uint32_t *from = wm_data_load;
@@ -31,6 +34,8 @@ __attribute__((used, noreturn)) void wm_start_c(void)
         *to++ = 0;
     }
     CSR_WRITE(mtvec, (uintptr_t)wm_trap_entry);
+    CSR_WRITE(pmpaddr0, (uintptr_t)wm_flash_start >> 2 | ((uintptr_t)wm_flash_bytes / 8 - 1));
+    CSR_WRITE(pmpcfg0, PMP_LOCKED | PMP_POWER_OF_TWO | PMP_EXECUTE | PMP_READ);
     wm_stack_paint();
     main();
     wm_port_panic("main", 0);

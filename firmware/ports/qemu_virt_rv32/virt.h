@@ -37,7 +37,11 @@
 #define UART_LSR_TX   (1u << 5)
 #define UART_LSR_IDLE (1u << 6)
 
-/* Machine-mode control and status registers, privileged specification 1.10, 3.1 */
+/* Machine-mode control and status registers, privileged specification 1.10, 3.1 and 3.6 */
+#define PMP_READ          1u
+#define PMP_EXECUTE       4u
+#define PMP_POWER_OF_TWO  (3u << 3)
+#define PMP_LOCKED        (1u << 7) /* holds in machine mode too */
 #define MSTATUS_MIE       (1u << 3)
 #define MIE_TIMER         (1u << 7)
 #define MIE_EXTERNAL      (1u << 11)

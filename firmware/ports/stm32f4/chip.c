@@ -60,12 +60,18 @@ void wm_isr_systick(void)
 
 uint32_t wm_port_now_ms(void)
 {
+    static uint32_t last_ms;
     uint32_t ticks, left;
-    do { /* again if the tick came in between; it is late by some cycles, which is less than a ms */
+    do { /* again if the tick came in between */
         ticks = chip.ticks;
         left = SYST_CVR;
     } while (ticks != chip.ticks);
-    return ticks * (1000 / TICK_HZ) + (chip.clock_hz / TICK_HZ - 1 - left) / chip.cycles_per_ms;
+    const uint32_t ms = ticks * (1000 / TICK_HZ) + (chip.clock_hz / TICK_HZ - 1 - left) / chip.cycles_per_ms;
+    /* The counter starts over some cycles before its interrupt is taken: never go back by that tick. */
+    if ((int32_t)(ms - last_ms) > 0) {
+        last_ms = ms;
+    }
+    return last_ms;
 }
 
 void wm_chip_sleep(bool (*idle)(void))

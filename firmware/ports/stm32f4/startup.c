@@ -65,7 +65,8 @@ __attribute__((naked)) void wm_isr_fault(void)
                      "mov  sp, r3\n"
                      "ldr  r3, =0xe000ed28\n" /* CFSR: which fault, PM0214 4.4.10 */
                      "ldr  r1, [r3]\n"
-                     "b    wm_fault\n");
+                     "b    wm_fault\n"
+                     ".ltorg\n"); /* the constants, within reach */
 }
 
 __attribute__((used)) void wm_fault(uint32_t pc, uint32_t kind)
