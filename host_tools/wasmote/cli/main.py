@@ -40,6 +40,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "discover": ("discover", "look for nodes"),
         "bridge": ("bridge", "connect a serial node to UDP"),
     },
+    "First steps": {
+        "demo": ("demo", "see it all work on a host node and an emulated STM32F405"),
+    },
 }
 
 

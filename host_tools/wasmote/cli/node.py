@@ -86,4 +86,6 @@ def size_text(size_bytes: int) -> str:
 
 
 def time_text(seconds: float) -> str:
+    if seconds < 0.01:
+        return f"{seconds * 1000:.1f} ms"
     return f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.1f} s"
