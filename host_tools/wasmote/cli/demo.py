@@ -139,34 +139,38 @@ async def _count_words(demo: Demo, compiled: dict[str, Compiled]) -> None:
         )
 
 
+class _Load:
+    """Somebody else who calls wordcount, `count` times before and as often after `switched`."""
+
+    def __init__(self, uri: str, count: int) -> None:
+        self._uri, self._count = uri, count
+        self.answers: list[str] = []
+        self.warm, self.switched = asyncio.Event(), asyncio.Event()
+
+    async def run(self) -> None:
+        after = 0
+        async with Node(self._uri) as node:
+            while after < self._count:
+                self.answers.append((await node.call("wordcount", input=SHORT)).output.decode())
+                after += self.switched.is_set()
+                if len(self.answers) == self._count:
+                    self.warm.set()
+
+
 async def _replace_in_use(demo: Demo, compiled: dict[str, Compiled]) -> None:
     row = demo.row("replace it under load")
     for board, node in demo.nodes.items():
-        answers: list[str] = []
-        switched = asyncio.Event()
-
-        async def load(
-            board: str = board, answers: list[str] = answers, switched: asyncio.Event = switched
-        ) -> None:
-            after = 0
-            async with Node(demo.uris[board]) as other:
-                while after < LOADS[board]:
-                    answers.append((await other.call("wordcount", input=SHORT)).output.decode())
-                    after += switched.is_set()
-
-        calling = asyncio.create_task(load())
-        while len(answers) < LOADS[board] and not calling.done():
-            await asyncio.sleep(0.005)
-        pushed = await node.push(compiled["wordcount-v2"].data, name="wordcount")
-        switched.set()
-        await calling  # raises what any of its calls raised
+        load = _Load(demo.uris[board], LOADS[board])
+        async with asyncio.TaskGroup() as tasks:  # a call that fails ends the demo
+            tasks.create_task(load.run())
+            await load.warm.wait()
+            pushed = await node.push(compiled["wordcount-v2"].data, name="wordcount")
+            load.switched.set()
+        answers = load.answers
         old, new = _wc(SHORT), f"{_wc(SHORT).strip()} {max(map(len, SHORT.split()))}\n"
         at = answers.index(new)
-        _expect(
-            f"the answers around the replacement on {board}",
-            [old] * at + [new] * (len(answers) - at),
-            answers,
-        )
+        expected = [old] * at + [new] * (len(answers) - at)
+        _expect(f"the answers around the replacement on {board}", expected, answers)
         row.results[board] = f"{at} old, {len(answers) - at} new, 0 failed"
         demo.say(
             f"{board}: version 2 in {time_text(pushed.elapsed_s)}; {len(answers)} calls meanwhile, none failed"
