@@ -32,6 +32,7 @@ from wasmote.protocol.push import Block1, PushSession
 LOGGER = "wasmote.coap"
 DEFAULT_MAX_AGE_S = 1  # of a busy reply without Max-Age
 _REPRESENTATION_RESTARTS = 3
+_BUSY = (messages.UNAVAILABLE, messages.TOO_MANY_REQUESTS)
 
 Delay = Callable[[float, str], None]
 Progress = Callable[[int, int], None]
@@ -130,15 +131,10 @@ class CoapClient:
         waited_s = 0.0
         while True:
             reply, tag = await self._send(request, repeatable=repeatable, progress=progress)
-            if reply.code not in (messages.UNAVAILABLE, messages.TOO_MANY_REQUESTS):
+            pause_s = _pause_s(reply)
+            if reply.code not in _BUSY or waited_s + pause_s > self.tuning.busy_wait_s:
                 return await self._complete(request, reply, tag)
-            pause_s = max(0.05, float(DEFAULT_MAX_AGE_S if reply.max_age_s is None else reply.max_age_s))
-            if waited_s + pause_s > self.tuning.busy_wait_s:
-                return await self._complete(request, reply, tag)
-            self.traffic.busy += 1
-            self.traffic.delayed_s += pause_s
-            self._on_delay(pause_s, f"{request.text}: the node is busy ({reply.code_text})")
-            await asyncio.sleep(pause_s)
+            await self._wait_busy(request, reply, pause_s)
             waited_s += pause_s
 
     async def observe(self, request: Request) -> AsyncGenerator[Reply, None]:
@@ -170,6 +166,12 @@ class CoapClient:
             if exchange.observation is not None and not exchange.observation.cancelled:
                 exchange.observation.cancel()
 
+    async def _wait_busy(self, request: Request, reply: Reply, pause_s: float) -> None:
+        self.traffic.busy += 1
+        self.traffic.delayed_s += pause_s
+        self._on_delay(pause_s, f"{request.text}: the node is busy ({reply.code_text})")
+        await asyncio.sleep(pause_s)
+
     # ---- one body, one message ----
 
     async def _send(
@@ -177,8 +179,7 @@ class CoapClient:
     ) -> tuple[Reply, bytes]:
         """The first reply to a whole request body, and the Request-Tag under which it was sent."""
         if request.method != messages.PUT and len(request.payload) <= 16 << self._block_szx:
-            tag = b"" if request.method in (messages.GET, messages.DELETE) else secrets.token_bytes(4)
-            return await self._repeat(request, repeatable, lambda: self._message(request)), tag
+            return await self._repeat(request, repeatable, lambda: self._message(request)), b""
         return await self._upload(request, repeatable, progress)
 
     async def _repeat(self, request: Request, repeatable: bool, make: Callable[[], aiocoap.Message]) -> Reply:
@@ -199,6 +200,7 @@ class CoapClient:
         session = PushSession(request.payload, tag=secrets.token_bytes(4), block_bytes=16 << self._block_szx)
         silent = 0
         maybe_ran = False
+        busy_s = 0.0
         while (block := session.next_block()) is not None:
             if progress is not None:
                 progress(session.acked_bytes, session.size1_bytes)
@@ -217,9 +219,17 @@ class CoapClient:
                     raise self._lost_upload(request, session, block, repeatable) from None
                 self.traffic.resumed += 1
                 continue
-            if reply.code in (messages.UNAVAILABLE, messages.TOO_MANY_REQUESTS):
-                return reply, session.tag
             silent = 0
+            if reply.code in _BUSY and maybe_ran and not repeatable:
+                # The call of this very transfer may still be running: only its last block may come again, nothing else.
+                pause_s = _pause_s(reply)
+                busy_s += pause_s
+                if busy_s > self.tuning.busy_wait_s:
+                    raise self._may_have_run(request)
+                await self._wait_busy(request, reply, pause_s)
+                continue
+            if reply.code in _BUSY:
+                return reply, session.tag
             if reply.code == messages.INCOMPLETE and maybe_ran and not repeatable:
                 raise self._may_have_run(request)
             session.on_reply(block, reply)
@@ -416,6 +426,11 @@ def _reply(message: aiocoap.Message) -> Reply:
         block2=_block(opt.block2),
         observe=opt.observe,
     )
+
+
+def _pause_s(reply: Reply) -> float:
+    """How long a busy node asks to wait, in seconds."""
+    return max(0.05, float(DEFAULT_MAX_AGE_S if reply.max_age_s is None else reply.max_age_s))
 
 
 def _block(option: Any) -> Block | None:
