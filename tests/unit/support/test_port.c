@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-uint32_t wm_test_now_ms;
+__attribute__((weak)) uint32_t wm_test_now_ms;
 
 __attribute__((weak)) uint32_t wm_port_now_ms(void)
 {
