@@ -27,6 +27,7 @@ from wasmote.errors import InputError, LocalError, WasmoteError
 
 _READY = re.compile(r"wasmote \S+ ready (\S+)")
 _PTY = re.compile(r"char device redirected to (\S+)")
+_EMULATOR_CHATTER = re.compile(r"QEMU waiting for connection on|terminating on signal \d+ from pid")
 _STOP_S = 3.0
 _EXIT_ADDRESS_IN_USE = 69
 _PR_SET_PDEATHSIG = 1
@@ -88,6 +89,11 @@ class Emulator:
         except BaseException:
             await self.stop()
             raise
+
+    @property
+    def exit_status(self) -> int | None:
+        """Of the process, once it has ended; 0 after stop() unless something is wrong (a sanitizer's finding)."""
+        return None if self._process is None else self._process.returncode
 
     async def wait(self) -> int:
         """Until the process ends; its exit status."""
@@ -203,6 +209,8 @@ class Emulator:
         elif not self.board.is_host and (pty := _PTY.search(line)):
             self.serial_device = pty[1]
             self._found.set()
+        if _EMULATOR_CHATTER.search(line):
+            return
         self._last_lines.append(line)
         self._on_text(line)
 

@@ -26,10 +26,18 @@ from wasmote.protocol.target import COAP_PORT
     "--serial", is_flag=True, help="Offer a serial device: on the host beside UDP, on a chip instead of it."
 )
 @click.option("--build", "build_first", is_flag=True, help="Build the image first.")
+@click.option("--sanitize", is_flag=True, help="Host: the image with sanitizers.")
 @click.option("--pool", metavar="BYTES", help="Host: memory for functions; a suffix k or M is understood.")
 @click.option("--ep", metavar="NAME", help="Host: the node's identity.")
 def command(
-    session: Session, board: str, port: int, serial: bool, build_first: bool, pool: str | None, ep: str | None
+    session: Session,
+    board: str,
+    port: int,
+    serial: bool,
+    build_first: bool,
+    sanitize: bool,
+    pool: str | None,
+    ep: str | None,
 ) -> None:
     """Run a node of BOARD on this machine until Ctrl-C.
 
@@ -38,10 +46,11 @@ def command(
     """
     project = Project.find()
     found = find_board(project, board)
-    image = builder.image_path(project, found)
+    variant = builder.Variant(sanitize=sanitize)
+    image = builder.image_path(project, found, variant)
     if build_first:
         with session.output.progress(f"build {board}") as bar:
-            image = builder.build(project, found, progress=bar, log=session.output.warning)
+            image = builder.build(project, found, variant, progress=bar, log=session.output.warning)
     elif not image.is_file():
         raise InputError(
             f"{board} has not been built", next_step=f"`wasmote build {board}`, or give --build."
@@ -86,3 +95,7 @@ async def _run(session: Session, emulator: Emulator) -> None:
             raise WasmoteError(f"the node ended by itself with {ended.result()}")
     finally:
         await emulator.stop()
+    if emulator.exit_status:
+        raise WasmoteError(
+            f"the node ended with {emulator.exit_status} when it was stopped", cause="see above"
+        )

@@ -1,0 +1,239 @@
+"""Fixtures that build what a test needs, and the C unit tests as pytest items.
+
+Each tests/unit/test_*.c is a cmocka program. Its cases are items of their own here, named as in the source; the
+programs are built with sanitizers when the first of them runs. Builds are guarded by file locks, so `pytest -n 2` works.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from wasmote.adapters import boards, build
+from wasmote.adapters.project import Project
+from wasmote.adapters.tools import find_tool
+from wasmote.errors import MissingError, WasmoteError
+
+ROOT = Path(__file__).resolve().parent.parent
+UNIT = ROOT / "tests" / "unit"
+HOST = "host"
+STM32 = "netduinoplus2"
+
+_CASE = re.compile(r"\bcmocka_unit_test(?:_setup|_teardown|_setup_teardown|_prestate\w*)?\(\s*(\w+)")
+_TAP = re.compile(r"(ok|not ok) \d+ - (\w+)(.*)")
+_PROGRAM_TIMEOUT_S = 300
+_SANITIZER_OPTIONS = {
+    "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=0",
+    "UBSAN_OPTIONS": "print_stacktrace=1",
+}
+
+
+class _Silent:
+    """A build's progress, for nobody."""
+
+    def describe(self, text: str) -> None: ...
+    def total(self, total: int) -> None: ...
+    def update(self, done: int) -> None: ...
+
+
+def built(board_name: str, variant: build.Variant = build.PLAIN) -> Path:
+    """The image of a board, built once a session. Skips the test if a tool is missing."""
+    outcome = _build_once(board_name, variant)
+    if isinstance(outcome, MissingError):
+        pytest.skip(f"{outcome} ({outcome.next_step})")
+    if isinstance(outcome, WasmoteError):
+        pytest.fail(str(outcome), pytrace=False)
+    return outcome
+
+
+@functools.cache
+def _build_once(board_name: str, variant: build.Variant) -> Path | WasmoteError:
+    project = Project.find()
+    try:
+        board = boards.find_board(project, board_name)
+        return build.build(project, board, variant, progress=_Silent(), log=lambda _line: None)
+    except WasmoteError as err:
+        return err
+
+
+# ---- C unit tests ----
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    if file_path.parent == UNIT and file_path.suffix == ".c" and file_path.name.startswith("test_"):
+        collector: pytest.Collector = CmockaFile.from_parent(parent, path=file_path)
+        return collector
+    return None
+
+
+class CmockaFile(pytest.File):
+    """One cmocka program."""
+
+    def collect(self) -> Iterable[pytest.Item]:
+        for name in _CASE.findall(self.path.read_text(encoding="utf-8")):
+            yield CmockaCase.from_parent(self, name=name)
+
+
+class CmockaCase(pytest.Item):
+    """One case of a program, which runs once for all of them."""
+
+    def runtest(self) -> None:
+        results = run_unit_program(self.path.stem)
+        listed = set(_CASE.findall(self.path.read_text(encoding="utf-8")))
+        if set(results.cases) - listed:
+            raise CmockaFailure(
+                f"cases that pytest does not see: {', '.join(sorted(set(results.cases) - listed))}"
+            )
+        found = results.cases.get(self.name)
+        if found is None:
+            raise CmockaFailure(
+                f"{self.path.stem} ended with {results.status} before this case:\n{results.tail}"
+            )
+        if found.skipped:
+            pytest.skip(found.text or "skipped by the test itself")
+        if not found.ok:
+            raise CmockaFailure(found.text)
+        if results.status != 0 and all(case.ok or case.skipped for case in results.cases.values()):
+            raise CmockaFailure(
+                f"all cases passed, but {self.path.stem} ended with {results.status}:\n{results.tail}"
+            )
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
+        if isinstance(excinfo.value, CmockaFailure):
+            return str(excinfo.value)
+        return str(super().repr_failure(excinfo))
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.path, 0, f"{self.path.stem}::{self.name}"
+
+
+class CmockaFailure(Exception):
+    """A case failed."""
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    ok: bool
+    skipped: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class ProgramResult:
+    status: int
+    cases: dict[str, CaseResult]
+    tail: str
+
+
+def unit_programs() -> Path:
+    """The folder of the unit tests' programs, built with sanitizers."""
+    if not Path("/usr/include/cmocka.h").exists() and not os.environ.get("CMOCKA_INCLUDE_DIR"):
+        pytest.skip("the C unit tests need libcmocka-dev")
+    if find_tool("wat2wasm") is None:
+        pytest.skip("the C unit tests need wabt")
+    return built(HOST, build.Variant(sanitize=True, tests=True)).parent / "tests"
+
+
+@functools.cache
+def run_unit_program(name: str) -> ProgramResult:
+    """Run one program; its TAP output by case."""
+    environment = {**os.environ, **_SANITIZER_OPTIONS, "CMOCKA_MESSAGE_OUTPUT": "TAP"}
+    done = subprocess.run(
+        [unit_programs() / name],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=_PROGRAM_TIMEOUT_S,
+        env=environment,
+        check=False,
+    )
+    return ProgramResult(
+        done.returncode, parse_tap(done.stdout), "\n".join((done.stdout + done.stderr).splitlines()[-60:])
+    )
+
+
+def parse_tap(text: str) -> dict[str, CaseResult]:
+    """cmocka's TAP: a result line a case; what it says about a failure follows in lines with a hash."""
+    cases: dict[str, CaseResult] = {}
+    last: str | None = None
+    for line in text.splitlines():
+        result = _TAP.match(line)
+        if result is not None:
+            last = result[2]
+            cases[last] = CaseResult(result[1] == "ok", "# SKIP" in result[3], "")
+        elif line.startswith("#") and last is not None:
+            before = cases[last]
+            cases[last] = CaseResult(before.ok, before.skipped, f"{before.text}\n{line[1:].strip()}".strip())
+    return cases
+
+
+# ---- nodes ----
+
+
+@dataclass(frozen=True)
+class RunningNode:
+    """A node that a test may use as it likes: it is the test's own. pid: of the node or its emulator."""
+
+    board: str
+    uri: str
+    pid: int
+
+
+def start_node(board: str, *options: str) -> Iterator[RunningNode]:
+    """A fresh node through the command line; stopped afterwards. Fails if it does not end in order, as it does when a
+    sanitizer has found something."""
+    command = [sys.executable, "-m", "wasmote", "--json", "emulate", board, "--udp", "0", *options]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **_SANITIZER_OPTIONS},
+    ) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            _out, err = process.communicate()
+            pytest.fail(f"{board} did not start: {err}")
+        started = json.loads(line)
+        try:
+            yield RunningNode(board, started["addresses"][0], started["pid"])
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                _out, err = process.communicate(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+    assert process.returncode == 0, f"{board} did not end in order:\n{err}"
+
+
+@pytest.fixture
+def host_node() -> Iterator[RunningNode]:
+    """A host node with sanitizers."""
+    built(HOST, build.Variant(sanitize=True))
+    yield from start_node(HOST, "--sanitize")
+
+
+@pytest.fixture
+def stm32_node() -> Iterator[RunningNode]:
+    """An emulated STM32F405 behind a bridge."""
+    if find_tool("qemu-system-arm") is None:
+        pytest.skip("qemu-system-arm is not installed")
+    built(STM32)
+    yield from start_node(STM32)
+
+
+@pytest.fixture(scope="session")
+def project() -> Project:
+    return Project.find()
