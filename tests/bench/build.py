@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from wasmote.adapters.project import Project
+from wasmote.adapters.sources import ensure_sources, read_pins
 
 HERE = Path(__file__).resolve().parent
 PROJECT = Project.find()
@@ -21,6 +23,11 @@ def tool(name: str) -> str:
     if path is None:
         sys.exit(f"bench: {name} is missing; `./dev setup bench` installs it")
     return path
+
+
+def sources(say: Callable[[str], None]) -> None:
+    """Fetch what is missing of the third-party C sources."""
+    ensure_sources(read_pins(PROJECT.firmware / "third_party.toml"), PROJECT.third_party, progress=say)
 
 
 def run(*command: object) -> None:

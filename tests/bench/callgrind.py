@@ -17,6 +17,8 @@ LAYERS = (
     ("src/coap/", "coap"),
     ("src/resources/", "resources"),
     ("src/functions/", "functions and jobs"),
+    ("src/wasm/module.c", "module reader"),
+    ("src/wasm/section.c", "module reader"),
     ("src/wasm/", "engine"),
     ("wasm3/", "engine"),
     ("m3_", "engine"),
@@ -26,6 +28,10 @@ LAYERS = (
     ("src/node.c", "node loop"),
     ("ports/host/", "port: UDP, clock"),
 )
+
+
+def layer_of(file: str) -> str:
+    return next((layer for part, layer in LAYERS if part in file), "C library")
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Count:
     def layers(self) -> dict[str, float]:
         sums: dict[str, float] = defaultdict(float)
         for (file, _), own in self.functions.items():
-            sums[next((layer for part, layer in LAYERS if part in file), "C library")] += own
+            sums[layer_of(file)] += own
         return dict(sorted(sums.items(), key=lambda item: -item[1]))
 
 

@@ -13,7 +13,9 @@ from client import Client, SlipmuxLink
 
 
 @contextmanager
-def emulated(image: Path, *options: str, baud: int | None = None) -> Iterator[SlipmuxLink]:
+def emulated(
+    image: Path, *options: str, baud: int | None = None, hello: str = "wasmote "
+) -> Iterator[SlipmuxLink]:
     """The image in QEMU and a link to its UART, after its hello."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "uart"
@@ -21,10 +23,12 @@ def emulated(image: Path, *options: str, baud: int | None = None) -> Iterator[Sl
             tool("qemu-system-arm"), "-M", "netduinoplus2", "-nographic", "-monitor", "none",
             "-kernel", str(image), "-serial", f"unix:{path},server=on,wait=on", *options,
         ]  # fmt: skip
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
             link = SlipmuxLink(path, baud)
-            link.text("wasmote ", 20)
+            link.text(hello, 60)
             yield link
             link.close()
         finally:

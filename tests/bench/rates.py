@@ -87,7 +87,10 @@ def measure(load: Path, servers: list[Server], rounds: int, seconds: float) -> l
                         median(s.p50_us for s in own),
                         median(s.p99_us for s in own),
                         median(s.rate / e.rate for s, e in zip(own, samples["echo"], strict=True)),
-                        median(s.rate / n.rate if n.rate else 0.0 for s, n in zip(own, samples["node"], strict=True)),
+                        median(
+                            s.rate / n.rate if n.rate else 0.0
+                            for s, n in zip(own, samples["node"], strict=True)
+                        ),
                         sum(s.lost for s in own),
                         sum(s.bad for s in own),
                     )

@@ -85,7 +85,9 @@ def _wait_until_up(running: Running, timeout_s: float) -> None:
     probe = aiocoap.Message(code=aiocoap.GET, _mtype=aiocoap.CON, _mid=1).encode()
     while time.monotonic() < deadline:
         if running.process.poll() is not None:
-            sys.exit(f"bench: {running.server.name} ended with {running.process.returncode} instead of answering")
+            sys.exit(
+                f"bench: {running.server.name} ended with {running.process.returncode} instead of answering"
+            )
         try:
             link.send(probe)
             if link.receive(0.25) is not None:
