@@ -260,23 +260,21 @@ static void test_client_tokens_differ(void **state)
     }
 }
 
-#define T(name) cmocka_unit_test_setup(test_client_##name, setup)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(request_is_what_was_written),
-        T(piggybacked_response),
-        T(separate_response),
-        T(non_response),
-        T(ignores_what_is_not_for_it),
-        T(reset),
-        T(repeats_and_gives_up),
-        T(acknowledged_but_never_answered),
-        T(asks_again_from_the_callback),
-        T(exchanges_end),
-        T(request_too_large),
-        T(tokens_differ),
+        cmocka_unit_test_setup(test_client_request_is_what_was_written, setup),
+        cmocka_unit_test_setup(test_client_piggybacked_response, setup),
+        cmocka_unit_test_setup(test_client_separate_response, setup),
+        cmocka_unit_test_setup(test_client_non_response, setup),
+        cmocka_unit_test_setup(test_client_ignores_what_is_not_for_it, setup),
+        cmocka_unit_test_setup(test_client_reset, setup),
+        cmocka_unit_test_setup(test_client_repeats_and_gives_up, setup),
+        cmocka_unit_test_setup(test_client_acknowledged_but_never_answered, setup),
+        cmocka_unit_test_setup(test_client_asks_again_from_the_callback, setup),
+        cmocka_unit_test_setup(test_client_exchanges_end, setup),
+        cmocka_unit_test_setup(test_client_request_too_large, setup),
+        cmocka_unit_test_setup(test_client_tokens_differ, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -424,32 +424,30 @@ static void test_observe_says_valid_with_etag(void **state)
     assert_true(find_uint(&msg, WM_COAP_OBSERVE) >= 0);
 }
 
-#define T(name) cmocka_unit_test_setup(test_observe_##name, setup)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(notifies_in_increasing_order),
-        T(sequence_wraps_at_24_bits),
-        T(asks_the_same_question_again),
-        T(tells_the_latest_state_at_a_bounded_rate),
-        T(every_eighth_is_confirmable),
-        T(confirms_once_a_day),
-        T(repeats_with_the_state_of_now),
-        T(ack_of_an_earlier_try_counts),
-        T(change_while_waiting_is_told_after_the_ack),
-        T(ends_when_nobody_acknowledges),
-        T(ends_by_reset),
-        T(reset_of_a_non_registration),
-        T(ends_by_get),
-        T(again_replaces),
-        T(table_full),
-        T(request_too_large_to_keep),
-        T(only_what_can_be_observed),
-        T(ends_with_an_error),
-        T(ends_when_the_key_changes),
-        T(cannot_be_deferred),
-        T(says_valid_with_etag),
+        cmocka_unit_test_setup(test_observe_notifies_in_increasing_order, setup),
+        cmocka_unit_test_setup(test_observe_sequence_wraps_at_24_bits, setup),
+        cmocka_unit_test_setup(test_observe_asks_the_same_question_again, setup),
+        cmocka_unit_test_setup(test_observe_tells_the_latest_state_at_a_bounded_rate, setup),
+        cmocka_unit_test_setup(test_observe_every_eighth_is_confirmable, setup),
+        cmocka_unit_test_setup(test_observe_confirms_once_a_day, setup),
+        cmocka_unit_test_setup(test_observe_repeats_with_the_state_of_now, setup),
+        cmocka_unit_test_setup(test_observe_ack_of_an_earlier_try_counts, setup),
+        cmocka_unit_test_setup(test_observe_change_while_waiting_is_told_after_the_ack, setup),
+        cmocka_unit_test_setup(test_observe_ends_when_nobody_acknowledges, setup),
+        cmocka_unit_test_setup(test_observe_ends_by_reset, setup),
+        cmocka_unit_test_setup(test_observe_reset_of_a_non_registration, setup),
+        cmocka_unit_test_setup(test_observe_ends_by_get, setup),
+        cmocka_unit_test_setup(test_observe_again_replaces, setup),
+        cmocka_unit_test_setup(test_observe_table_full, setup),
+        cmocka_unit_test_setup(test_observe_request_too_large_to_keep, setup),
+        cmocka_unit_test_setup(test_observe_only_what_can_be_observed, setup),
+        cmocka_unit_test_setup(test_observe_ends_with_an_error, setup),
+        cmocka_unit_test_setup(test_observe_ends_when_the_key_changes, setup),
+        cmocka_unit_test_setup(test_observe_cannot_be_deferred, setup),
+        cmocka_unit_test_setup(test_observe_says_valid_with_etag, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
