@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import socket
 import time
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from collections.abc import Callable
 import cbor2
 import pytest
 from aiocoap import Message
-from fakes import Answer, ScriptedNode, Seen, problem, serial_server, udp_server
+from fakes import Answer, Functions, ScriptedNode, problem, serial_server, udp_server
 
 from wasmote.errors import (
     ApplicationError,
@@ -26,81 +25,6 @@ from wasmote.node import Node, Tuning
 
 GET, POST, PUT, DELETE, FETCH = 1, 2, 3, 4, 5
 FAST = Tuning(ack_timeout_s=0.03, max_retransmit=2)
-
-EXPORTS = {
-    "add": [{"name": "add", "params": ["i32", "i64"], "results": ["i64"], "kind": "numbers"}],
-    "pure": [{"name": "pure", "params": ["f32"], "results": ["f32"], "kind": "numbers", "pure": True}],
-    "wc": [{"name": "wc", "params": [], "results": ["i32"], "kind": "bytes", "idempotent": True}],
-    "once": [{"name": "once", "params": [], "results": [], "kind": "bytes"}],
-    "two": [
-        {"name": "a", "params": [], "results": [], "kind": "numbers"},
-        {"name": "b", "params": [], "results": ["i32", "f64"], "kind": "numbers"},
-    ],
-}
-
-
-class Functions:
-    """Answers like a node that has EXPORTS; keeps what is pushed."""
-
-    def __init__(self) -> None:
-        self.modules: dict[str, bytes] = {}
-        self.jobs: dict[str, dict[str, object]] = {}
-        self.special: Callable[[Seen], Answer | None] = lambda _seen: None
-
-    def __call__(self, seen: Seen) -> Answer:
-        special = self.special(seen)
-        if special is not None:
-            return special
-        match seen.method, seen.path:
-            case 1, ("f", name) if name in EXPORTS:
-                default = name if len(EXPORTS[name]) == 1 else None
-                info = {
-                    "name": name,
-                    "size": 5,
-                    "sha256": bytes(32),
-                    "default": default,
-                    "exports": EXPORTS[name],
-                }
-                return Answer(0x45, cbor2.dumps(info), 60, etag=b"\1\2\3\4<")
-            case 1, ("f", name) if name in self.modules and seen.message.opt.accept == 42:
-                return Answer(0x45, self.modules[name], 42)
-            case 1, ("f", name) if name in self.modules:
-                digest = hashlib.sha256(self.modules[name]).digest()
-                return Answer(0x45, cbor2.dumps({"name": name, "sha256": digest, "exports": []}), 60)
-            case 3, ("f", name):
-                created = name not in self.modules
-                if not created and seen.message.opt.if_none_match:
-                    return problem(0x8C, "precondition failed")
-                self.modules[name] = seen.payload
-                return Answer(0x41 if created else 0x44, etag=b"\1\2\3\4*")
-            case 2 | 5, ("f", "add", _):
-                a, b = cbor2.loads(seen.payload)
-                return Answer(0x44, cbor2.dumps(a + b), 60)
-            case 2 | 5, ("f", "pure", _):
-                return Answer(0x45, cbor2.dumps(cbor2.loads(seen.payload)[0]), 60)
-            case 2, ("f", "wc" | "once", _):
-                return Answer(0x44, seen.payload.upper(), 42)
-            case 2, ("f", "two", "b"):
-                return Answer(0x44, cbor2.dumps([-3, 0.5]), 60)
-            case 2, ("f", "two", "a"):
-                return Answer(0x44, cbor2.dumps([]), 60)
-            case 3, ("j", job):
-                if job in self.jobs:
-                    return problem(0x8C, "taken")
-                self.jobs[job] = {
-                    "id": job,
-                    "f": "add",
-                    "export": "add",
-                    "state": "done",
-                    "ct": 60,
-                    "result": b"\x05",
-                }
-                return Answer(0x41)
-            case 1, ("j", job) if job in self.jobs:
-                return Answer(0x45, cbor2.dumps(self.jobs[job]), 60)
-            case 1, ("f",):
-                return Answer(0x45, b'</f/add>;rt="wm.f";sz=5,</f/add/add>;rt="wm.x",</f/wc>;sz=7', 40)
-        return problem(0x84, "not found")
 
 
 @pytest.fixture
