@@ -116,6 +116,7 @@ static int get_argument(struct wm_span bytes, uint64_t *value)
     raw[0] = ARGUMENT(raw[0]); /* as an unsigned integer */
     zcbor_state_t states[2];   /* the second one carries the error code */
     zcbor_new_decode_state(states, 2, raw, len, 1, NULL, 0);
+    states[0].constant_state->enforce_canonical = false; /* RFC 8949, 4.1: a longer form is well formed too */
     if (!zcbor_uint64_decode(states, value)) {
         return zcbor_peek_error(states) == ZCBOR_ERR_NO_PAYLOAD ? WM_ERR_TRUNCATED : WM_ERR_MALFORMED;
     }

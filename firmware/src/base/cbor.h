@@ -41,8 +41,8 @@ struct wm_cbor_reader {
  * reader stays where it was. */
 int wm_cbor_next(struct wm_cbor_reader *in, struct wm_cbor_item *item);
 
-/* Step over the next item with all that is in it (a tag and what it tags are one item). Errors as wm_cbor_next;
- * WM_ERR_UNSUPPORTED also for containers in more than 8 levels. */
+/* Step over the next item with all that is in it (a tag and what it tags are one item). Errors as
+ * wm_cbor_next; WM_ERR_UNSUPPORTED also for containers in more than 8 levels. */
 int wm_cbor_skip(struct wm_cbor_reader *in);
 
 #endif

@@ -19,8 +19,8 @@ void *wm_heap_alloc(struct wm_heap *heap, size_t bytes);
 void wm_heap_free(struct wm_heap *heap, void *ptr);
 
 /* Make the piece at ptr larger or smaller, moving it only if it has to grow and cannot grow in place.
- * Content up to the smaller size is kept. ptr NULL allocates. Returns NULL, the old piece untouched, if it does not fit;
- * shrinking never fails and never moves. */
+ * Content up to the smaller size is kept. ptr NULL allocates. Returns NULL, the old piece untouched, if it
+ * does not fit; shrinking never fails and never moves. */
 void *wm_heap_resize(struct wm_heap *heap, void *ptr, size_t bytes);
 
 /* The largest size that wm_heap_alloc would grant now. */

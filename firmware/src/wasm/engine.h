@@ -1,16 +1,18 @@
 /* engine.h: one WebAssembly instance on wasm3, in an arena of its own. The only user of wasm3.
  *
- * Order: open (parse, link, compile all, instantiate, start function) -> call, call, ... -> close.
- * A module comes to open only after whoever calls has it whole; its bytes are borrowed until close and
- * must not move. One call at a time in the whole process: the fuel counter is global. */
+ * Order: open (parse, link, compile all, instantiate, start function) -> call, call, ... -> close. A module
+ * comes to open only after whoever calls has it whole; its bytes are borrowed until close and must not
+ * move. One call at a time in the whole process: the fuel counter is global. But the tick of a running
+ * function may open, call and close other engines. */
 #ifndef WM_WASM_ENGINE_H
 #define WM_WASM_ENGINE_H
 
 #include "base/span.h"
 #include "wasm/module.h"
+#include "wasm/refused.h" /* why open refused */
 #include "wasmote/port.h"
 
-struct wm_engine; /* lives at the start of its arena */
+struct wm_engine; /* lives in its arena */
 
 /* What an instance may use. docs/PROTOCOL.md 5 */
 struct wm_quotas {
@@ -20,22 +22,10 @@ struct wm_quotas {
     uint32_t output_bytes;
 };
 
-/* Why open refused. text points to static strings or into the module. */
-enum wm_refusal { WM_REFUSED_MALFORMED, WM_REFUSED_INVALID, WM_REFUSED_LIMIT, WM_REFUSED_UNSUPPORTED, WM_REFUSED_IMPORT,
-                  WM_REFUSED_MEMORY, WM_REFUSED_START, WM_REFUSED_SECTION };
-struct wm_refused {
-    enum wm_refusal reason;
-    const char     *text;     /* static, for people */
-    int32_t         function; /* index; -1 unknown */
-    int32_t         offset;   /* byte offset in the module; -1 unknown */
-    struct wm_span  import_module, import_name; /* for WM_REFUSED_IMPORT; borrowed from the module */
-    size_t          need_bytes;                 /* for WM_REFUSED_MEMORY, where known */
-};
-
 enum wm_trap_kind {
-    WM_TRAP_NONE, WM_TRAP_FUEL, WM_TRAP_STACK_NATIVE, WM_TRAP_STACK_WASM, WM_TRAP_MEMORY, WM_TRAP_MEMORY_QUOTA, WM_TRAP_TABLE,
-    WM_TRAP_NULL_CALL, WM_TRAP_SIGNATURE, WM_TRAP_DIV_ZERO, WM_TRAP_INT_OVERFLOW, WM_TRAP_INT_CONVERT, WM_TRAP_UNREACHABLE,
-    WM_TRAP_OUTPUT, WM_TRAP_CANCELLED, WM_TRAP_HOST, WM_TRAP_OTHER,
+    WM_TRAP_NONE, WM_TRAP_FUEL, WM_TRAP_STACK_NATIVE, WM_TRAP_STACK_WASM, WM_TRAP_MEMORY,
+    WM_TRAP_MEMORY_QUOTA, WM_TRAP_TABLE, WM_TRAP_NULL_CALL, WM_TRAP_SIGNATURE, WM_TRAP_DIV_ZERO,
+    WM_TRAP_INT_OVERFLOW, WM_TRAP_INT_CONVERT, WM_TRAP_UNREACHABLE, WM_TRAP_OUTPUT, WM_TRAP_CANCELLED, WM_TRAP_HOST, WM_TRAP_OTHER,
 };
 const char *wm_trap_name(enum wm_trap_kind kind); /* as in docs/PROTOCOL.md 6 */
 
@@ -52,22 +42,27 @@ struct wm_call_env {
     uint32_t fuel_used; /* out */
 };
 
-/* Instantiate module in arena (8-byte aligned). Returns the bytes of the arena that stay in use: the
- * caller takes back the rest; *out is the engine. Negative: WM_ERR_UNSUPPORTED (see refused) or WM_ERR_NOMEM (arena too
- * small; refused->need_bytes is a hint). The start function, if any, runs with quotas->fuel. */
-int wm_engine_open(struct wm_engine **out, void *arena, size_t arena_bytes, struct wm_span module, const struct wm_quotas *quotas,
-                   struct wm_call_env *env, struct wm_refused *refused);
+/* Instantiate module in arena (8-byte aligned). Returns the bytes of the arena that stay in use: the caller
+ * takes back the rest; *out is the engine. Negative: WM_ERR_UNSUPPORTED (see refused) or WM_ERR_NOMEM
+ * (arena too small; refused->need_bytes is a hint). The start function, if any, runs with quotas->fuel;
+ * env->fuel_used is what it used. After open an instance allocates nothing: memory.grow always gives -1. */
+int wm_engine_open(struct wm_engine **out, void *arena, size_t arena_bytes, struct wm_span module,
+                   const struct wm_quotas *quotas, struct wm_call_env *env, struct wm_refused *refused);
+
+/* The engine is gone and its arena the caller's again. Not while it runs. */
 void wm_engine_close(struct wm_engine *engine);
 
-/* Call the function with this index (module.h: wm_export.function). args and results are raw 64-bit cells in the order of the
- * signature: i32 and f32 in the low half. fuel 0 is an empty tank. Returns 0, or WM_ERR_TRAP and *trap. */
-int wm_engine_call(struct wm_engine *engine, uint32_t function, const uint64_t *args, uint64_t *results, uint32_t fuel,
-                   struct wm_call_env *env, enum wm_trap_kind *trap);
+/* Call the function with this index (module.h: wm_export.item). args and results are raw 64-bit cells in
+ * the order of the signature: i32 and f32 in the low half; the high half of such a result is 0. Fuel is
+ * spent on turns of loops and on calls, this one too: 0 is an empty tank. Returns 0, or WM_ERR_TRAP and
+ * *trap; the instance can be called again after either. */
+int wm_engine_call(struct wm_engine *engine, uint32_t function, const uint64_t *args, uint64_t *results,
+                   uint32_t fuel, struct wm_call_env *env, enum wm_trap_kind *trap);
 
 /* The instance's memory; empty if it has none. Valid until the next call. */
 struct wm_span wm_engine_memory(const struct wm_engine *engine);
 
-/* Highest use of the native stack by any call or open so far, in bytes (0 where the port paints no stack). */
+/* Deepest native stack that a check inside of any call or open has seen so far, in bytes. */
 size_t wm_engine_native_stack_bytes(void);
 
 #endif

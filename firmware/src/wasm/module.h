@@ -1,5 +1,6 @@
-/* module.h: reads a WebAssembly binary as it lies in flash or RAM: exports, imports, signatures, custom sections.
- * No allocation, no state; every read is bounded by the module. Works on any bytes: what is out of format is an error. */
+/* module.h: reads a WebAssembly binary as it lies in flash or RAM: exports, imports, signatures, custom
+ * sections. No allocation, no state; every read is bounded by the module. Works on any bytes: what is out
+ * of format is an error. */
 #ifndef WM_WASM_MODULE_H
 #define WM_WASM_MODULE_H
 
@@ -26,8 +27,9 @@ struct wm_import {
     uint32_t       type; /* functions: type index */
 };
 
-/* Magic, version, and a walk over all section headers. Returns 0, WM_ERR_MALFORMED, WM_ERR_TRUNCATED. Call it once before
- * the others, which then only fail with WM_ERR_NOTFOUND or WM_ERR_MALFORMED for a section's content. */
+/* Magic, version, and a walk over all section headers. Returns 0, WM_ERR_MALFORMED, WM_ERR_TRUNCATED. Call
+ * it once before the others, which then only fail with WM_ERR_NOTFOUND or WM_ERR_MALFORMED for a section's
+ * content. */
 int wm_module_check(struct wm_span module);
 
 /* n-th export / import. WM_ERR_NOTFOUND past the last one. */
@@ -35,8 +37,8 @@ int wm_module_export(struct wm_span module, uint32_t n, struct wm_export *out);
 int wm_module_import(struct wm_span module, uint32_t n, struct wm_import *out);
 int wm_module_find_export(struct wm_span module, struct wm_span name, struct wm_export *out);
 int wm_module_signature(struct wm_span module, uint32_t function, struct wm_signature *out);
-/* Initial value of an immutable i32 global that is a constant: for `__heap_base`. WM_ERR_NOTFOUND also for a global of
- * another kind or an imported one. */
+/* Initial value of an immutable i32 global that is a constant: for `__heap_base`. WM_ERR_NOTFOUND also for
+ * a global of another kind or an imported one. */
 int wm_module_global_i32(struct wm_span module, uint32_t global, uint32_t *out);
 /* Declared pages; WM_ERR_NOTFOUND: no memory. max_pages is 65536 where none is given. */
 int wm_module_memory(struct wm_span module, uint32_t *initial_pages, uint32_t *max_pages);

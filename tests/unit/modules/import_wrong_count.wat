@@ -1,0 +1,1 @@
+(module (import "wasmote" "log" (func (param i32 i32))))

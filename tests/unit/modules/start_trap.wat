@@ -1,0 +1,1 @@
+(module (start $s) (func $s unreachable) (func (export "run")))
