@@ -1,7 +1,8 @@
 """Fixtures that build what a test needs, and the C unit tests as pytest items.
 
 Each tests/unit/test_*.c is a cmocka program. Its cases are items of their own here, named as in the source; the
-programs are built with sanitizers when the first of them runs. Builds are guarded by file locks, so `pytest -n 2` works.
+programs are built with sanitizers when the first of them runs. Builds are guarded by file locks, so that
+`pytest -n 2` works.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ UNIT = ROOT / "tests" / "unit"
 HOST = "host"
 STM32 = "netduinoplus2"
 
-_CASE = re.compile(r"\bcmocka_unit_test(?:_setup|_teardown|_setup_teardown|_prestate\w*)?\(\s*(\w+)")
+# A case is found where it is defined, so that one which main() forgets to list fails instead of staying unseen.
+_CASE = re.compile(r"^(?:static )?void (test_\w+)\(void \*\*", re.MULTILINE)
 _TAP = re.compile(r"(ok|not ok) \d+ - (\w+)(.*)")
 _PROGRAM_TIMEOUT_S = 300
 _SANITIZER_OPTIONS = {
