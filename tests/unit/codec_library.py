@@ -44,8 +44,21 @@ class Item:
     bytes: bytes
 
 
-KINDS = "uint nint bytes text array map tag float16 float32 float64 simple break".split()
-PUTS = "uint int float32 float64 bool text bytes array map".split()
+KINDS = [
+    "uint",
+    "nint",
+    "bytes",
+    "text",
+    "array",
+    "map",
+    "tag",
+    "float16",
+    "float32",
+    "float64",
+    "simple",
+    "break",
+]
+PUTS = ["uint", "int", "float32", "float64", "bool", "text", "bytes", "array", "map"]
 
 
 class _Option(ctypes.Structure):
