@@ -136,6 +136,7 @@ class SerialBridge:
         )
 
     async def close(self) -> None:
+        """Free the device and the port. May be called twice."""
         if self._timer is not None:
             self._timer.cancel()
         for task in self._tasks:
@@ -145,8 +146,9 @@ class SerialBridge:
         self._tasks.clear()
         if self._udp is not None:
             self._udp.close()
-        if self._stream is not None:
-            self._stream.close()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.close()
 
     async def __aenter__(self) -> SerialBridge:
         await self.start()

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 import serial
@@ -25,12 +26,18 @@ class SerialStream:
     """An open serial link. read() gives b"" when the other side is gone."""
 
     def __init__(
-        self, url: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter | asyncio.WriteTransport,
+        self,
+        url: str,
+        reader: asyncio.StreamReader,
+        writer: asyncio.WriteTransport,
+        *,
+        others: Sequence[asyncio.BaseTransport] = (),
         port: serial.Serial | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.url = url
         self._reader = reader
         self._writer = writer
+        self._others = others
         self._port = port
 
     async def read(self) -> bytes:
@@ -44,17 +51,21 @@ class SerialStream:
         """Queue bytes; the operating system takes them as the line allows."""
         self._writer.write(data)
 
-    @property
-    def pending_bytes(self) -> int:
-        """Bytes that were written here and have not yet been taken by the operating system."""
-        transport = self._writer.transport if isinstance(self._writer, asyncio.StreamWriter) else self._writer
-        return transport.get_write_buffer_size()
-
-    def close(self) -> None:
-        self._writer.close()
+    async def close(self) -> None:
+        """Close the link; the device is free for others afterwards."""
+        self._writer.abort()  # what has not been sent by now would only hold the device
+        for transport in self._others:
+            transport.close()
         if self._port is not None:
+            import fcntl  # not on Windows, where no device gets this far
+
             with contextlib.suppress(OSError, serial.SerialException):
+                # The transports have copies of the descriptor, which would keep the lock.
+                fcntl.flock(self._port.fileno(), fcntl.LOCK_UN)
                 self._port.close()
+        # asyncio closes a transport's descriptor in the next turn of its loop.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
 
 
 async def open_serial(url: str, baud: int = DEFAULT_BAUD) -> SerialStream:
@@ -76,7 +87,7 @@ async def _open_unix(url: str) -> SerialStream:
             cause=error.strerror or str(error),
             next_step="start the emulator first; `wasmote emulate` prints the socket of its serial port",
         ) from error
-    return SerialStream(url, reader, writer)
+    return SerialStream(url, reader, writer.transport)
 
 
 async def _open_tcp(url: str) -> SerialStream:
@@ -91,7 +102,7 @@ async def _open_tcp(url: str) -> SerialStream:
             cause=error.strerror or str(error),
             next_step="check that the emulator or the terminal server runs and listens on this port",
         ) from error
-    return SerialStream(url, reader, writer)
+    return SerialStream(url, reader, writer.transport)
 
 
 async def _open_device(url: str, baud: int) -> SerialStream:
@@ -109,16 +120,16 @@ async def _open_device(url: str, baud: int) -> SerialStream:
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     try:
-        await loop.connect_read_pipe(
+        receiving, _ = await loop.connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(os.dup(port.fileno()), "rb", buffering=0)
         )
-        transport, _ = await loop.connect_write_pipe(
+        sending, _ = await loop.connect_write_pipe(
             asyncio.BaseProtocol, os.fdopen(os.dup(port.fileno()), "wb", buffering=0)
         )
     except (OSError, ValueError) as error:
         port.close()
         raise _no_device(url, error) from error
-    return SerialStream(url, reader, transport, port)
+    return SerialStream(url, reader, sending, others=(receiving,), port=port)
 
 
 def _no_device(url: str, error: Exception) -> LocalError:
