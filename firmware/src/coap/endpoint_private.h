@@ -77,6 +77,7 @@ struct wm_coap_endpoint {
     bool                  wake_now;
     uint16_t              next_mid;
     uint16_t              tickets_used;
+    uint16_t              observers_top; /* no observer at or above this place has ever been used */
 
     /* The request that the handler has now; ptr NULL: it has none that could be deferred. */
     struct wm_span request;

@@ -1,11 +1,12 @@
-/* Notifications (RFC 7641). The handler is asked anew for each: nothing is kept but the request. A confirmable
- * notification that is not acknowledged in time goes out again as a new message with the state of that moment and
- * the timer going on (4.5.2), so it needs no buffer, and the client never waits for an outdated state. */
+/* Notifications (RFC 7641). The handler is asked anew for each: nothing is kept but the request. A
+ * confirmable notification that is not acknowledged in time goes out again as a new message with the state of
+ * that moment and the timer going on (4.5.2), so it needs no buffer, and the client never waits for an
+ * outdated state. */
 #include "coap/internal.h"
 
-#define CONFIRM_EVERY  8
-#define CONFIRM_MS     (24u * 3600u * 1000u) /* RFC 7641, 4.5: at least once a day */
-#define SEQUENCE_MASK  0xffffffu
+#define CONFIRM_EVERY 8
+#define CONFIRM_MS    (24u * 3600u * 1000u) /* RFC 7641, 4.5: at least once a day */
+#define SEQUENCE_MASK 0xffffffu
 
 static uint32_t next_sequence(struct wm_coap_endpoint *ep)
 {
@@ -15,7 +16,7 @@ static uint32_t next_sequence(struct wm_coap_endpoint *ep)
 
 static struct wm_coap_observer *observer_of(struct wm_coap_endpoint *ep, const struct wm_coap_request *req)
 {
-    for (size_t i = 0; i < WM_COAP_OBSERVERS; i++) {
+    for (size_t i = 0; i < ep->observers_top; i++) {
         struct wm_coap_observer *ob = &ep->observers[i];
         if (ob->used && ob->request.token_len == req->msg.token_len &&
             memcmp(ob->request.token, req->msg.token, req->msg.token_len) == 0 &&
@@ -28,7 +29,8 @@ static struct wm_coap_observer *observer_of(struct wm_coap_endpoint *ep, const s
 
 void wm_coap_observe_before(struct wm_coap_endpoint *ep, const struct wm_coap_request *req)
 {
-    /* Later blocks of a notification are fetched without Observe (RFC 7959, 3.4), by some with the same token. */
+    /* Later blocks of a notification are fetched without Observe (RFC 7959, 3.4), by some with the same
+     * token. */
     if (req->observe == 0 || (req->block2.present && req->block2.num > 0)) {
         return;
     }
@@ -47,8 +49,8 @@ static void note_mid(struct wm_coap_observer *ob, uint16_t mid)
     }
 }
 
-int32_t wm_coap_observe_after(struct wm_coap_endpoint *ep, const struct wm_coap_request *req, const struct wm_coap_reply *rep,
-                              int32_t mid)
+int32_t wm_coap_observe_after(struct wm_coap_endpoint *ep, const struct wm_coap_request *req,
+                              const struct wm_coap_reply *rep, int32_t mid)
 {
     if (req->observe != 0 || (req->block2.present && req->block2.num > 0)) {
         return -1;
@@ -60,9 +62,12 @@ int32_t wm_coap_observe_after(struct wm_coap_endpoint *ep, const struct wm_coap_
         }
         return -1;
     }
-    for (size_t i = 0; ob == NULL && i < WM_COAP_OBSERVERS; i++) {
+    for (uint16_t i = 0; ob == NULL && i < WM_COAP_OBSERVERS; i++) {
         if (!ep->observers[i].used) {
             ob = &ep->observers[i];
+            if (i >= ep->observers_top) {
+                ep->observers_top = (uint16_t)(i + 1);
+            }
         }
     }
     if (ob == NULL) {
@@ -85,7 +90,7 @@ int32_t wm_coap_observe_after(struct wm_coap_endpoint *ep, const struct wm_coap_
 
 void wm_coap_notify(struct wm_coap_endpoint *ep, uint32_t key)
 {
-    for (size_t i = 0; i < WM_COAP_OBSERVERS; i++) {
+    for (size_t i = 0; i < ep->observers_top; i++) {
         struct wm_coap_observer *ob = &ep->observers[i];
         if (ob->used && ob->key == key && !ob->changed) {
             ob->changed = true;
@@ -109,7 +114,7 @@ static int sent_as(const struct wm_coap_observer *ob, const struct wm_peer *peer
 
 bool wm_coap_observe_acked(struct wm_coap_endpoint *ep, const struct wm_peer *peer, uint16_t mid)
 {
-    for (size_t i = 0; i < WM_COAP_OBSERVERS; i++) {
+    for (size_t i = 0; i < ep->observers_top; i++) {
         struct wm_coap_observer *ob = &ep->observers[i];
         const int                at = sent_as(ob, peer, mid);
         if (at < 0) {
@@ -128,7 +133,7 @@ bool wm_coap_observe_acked(struct wm_coap_endpoint *ep, const struct wm_peer *pe
 
 void wm_coap_observe_reset(struct wm_coap_endpoint *ep, const struct wm_peer *peer, uint16_t mid)
 {
-    for (size_t i = 0; i < WM_COAP_OBSERVERS; i++) {
+    for (size_t i = 0; i < ep->observers_top; i++) {
         if (sent_as(&ep->observers[i], peer, mid) >= 0) {
             ep->observers[i].used = false;
         }
@@ -145,8 +150,9 @@ static void send_notification(struct wm_coap_endpoint *ep, struct wm_coap_observ
     if (!ob->used) {
         return; /* the handler's doing */
     }
-    /* An error ends the observation, and so does a representation that can no longer be observed (RFC 7641, 4.2). */
-    const bool ends = rep.code >= WM_COAP_BAD_REQUEST || rep.observe_key != ob->key;
+    /* An error ends the observation, and so does a representation that can no longer be observed (RFC
+     * 7641, 4.2). */
+    const bool                    ends = rep.code >= WM_COAP_BAD_REQUEST || rep.observe_key != ob->key;
     const struct wm_coap_reply_to to = {
         .peer = &ob->request.peer,
         .type = ends ? WM_COAP_NON : type,
@@ -195,7 +201,7 @@ static void on_change(struct wm_coap_endpoint *ep, struct wm_coap_observer *ob)
 
 void wm_coap_observe_poll(struct wm_coap_endpoint *ep)
 {
-    for (size_t i = 0; i < WM_COAP_OBSERVERS; i++) {
+    for (size_t i = 0; i < ep->observers_top; i++) {
         struct wm_coap_observer *ob = &ep->observers[i];
         if (!ob->used) {
             continue;

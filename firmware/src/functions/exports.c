@@ -91,3 +91,21 @@ int wm_function_target(const struct wm_function *fn, struct wm_span export_name,
     }
     return by_name(fn, export_name, out);
 }
+
+int wm_functions_target(struct wm_functions *fs, const struct wm_function *fn, struct wm_span export_name, struct wm_target *out)
+{
+    if (fs->last.fn == fn && wm_span_eq(export_name, wm_span(fs->last.ref, fs->last.ref_len))) {
+        *out = fs->last.target;
+        return 0;
+    }
+    const int err = wm_function_target(fn, export_name, out);
+    if (err == 0 && export_name.len <= sizeof fs->last.ref) {
+        fs->last.fn = fn;
+        fs->last.ref_len = (uint8_t)export_name.len;
+        if (export_name.len > 0) {
+            memcpy(fs->last.ref, export_name.ptr, export_name.len);
+        }
+        fs->last.target = *out;
+    }
+    return err;
+}

@@ -29,6 +29,15 @@ struct wm_function {
     uint64_t        fuel;
 };
 
+struct wm_target {
+    struct wm_export    export;
+    struct wm_signature signature;
+    bool                bytes; /* called with streams: () -> () or () -> (i32) */
+    bool                pure, idempotent;
+};
+
+#define WM_TARGET_REF_BYTES 24 /* longer references are resolved anew each time */
+
 struct wm_functions {
     struct wm_heap    *pool;
     struct wm_store   *store;
@@ -36,6 +45,11 @@ struct wm_functions {
     struct wm_function *running; /* whose engine is in use; must not be replaced or removed. NULL: none */
     uint32_t           calls, traps;
     uint64_t           fuel;
+    struct {
+        const struct wm_function *fn; /* NULL: nothing is remembered. Install and remove forget. */
+        uint8_t                   ref_len, ref[WM_TARGET_REF_BYTES];
+        struct wm_target          target;
+    } last; /* resolved by wm_functions_target */
 };
 
 /* Why an installation failed, or what it did. */
@@ -73,17 +87,13 @@ void wm_image_close(struct wm_functions *fs, struct wm_image *image);
 
 /* ---- exports ---- */
 
-struct wm_target {
-    struct wm_export    export;
-    struct wm_signature signature;
-    bool                bytes; /* called with streams: () -> () or () -> (i32) */
-    bool                pure, idempotent;
-};
-
 /* The n-th function export. Returns 0 or WM_ERR_NOTFOUND. *index: in the export section, for `:N`; start with 0, it moves on. */
 int wm_function_next(const struct wm_function *fn, uint32_t *index, struct wm_target *out);
 
 /* Resolve an export's name, `:N`, or the default (empty). Returns 0 or WM_ERR_NOTFOUND. */
 int wm_function_target(const struct wm_function *fn, struct wm_span export_name, struct wm_target *out);
+
+/* The same, and remembers it: a call asks twice, when it comes and when it runs, and calls come in rows. */
+int wm_functions_target(struct wm_functions *fs, const struct wm_function *fn, struct wm_span export_name, struct wm_target *out);
 
 #endif

@@ -2,6 +2,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "functions/functions.h"
+#include "wasm/validate.h"
 
 static void log_start(void *ctx, int level, struct wm_span text)
 {
@@ -87,12 +88,24 @@ static int memory_quota(const struct wm_image *image, uint32_t *bytes, struct wm
     return 0;
 }
 
-/* Read what the module says of itself and settle its quotas. */
+static int validate(struct wm_functions *fs, struct wm_span module, struct wm_refused *refused)
+{
+    void *scratch = wm_heap_alloc(fs->pool, WM_VALIDATE_SCRATCH_BYTES);
+    if (scratch == NULL) {
+        refused->need_bytes = WM_VALIDATE_SCRATCH_BYTES;
+        return WM_ERR_NOMEM;
+    }
+    const int err = wm_validate(module, scratch, WM_VALIDATE_SCRATCH_BYTES, refused);
+    wm_heap_free(fs->pool, scratch);
+    return err;
+}
+
+/* Whether the module may come near the engine; what it says of itself; its quotas. */
 static int examine(struct wm_functions *fs, struct wm_image *image, struct wm_refused *refused)
 {
-    (void)fs;
-    if (wm_module_check(image->module) != 0) {
-        return refuse(refused, WM_REFUSED_MALFORMED, "not a whole WebAssembly binary of version 1");
+    const int err = validate(fs, image->module, refused);
+    if (err) {
+        return err;
     }
     if (wm_section_read(image->module, &image->section) != 0) {
         return refuse(refused, WM_REFUSED_SECTION, "the custom section 'wasmote' is malformed");
@@ -182,6 +195,7 @@ int wm_functions_install(struct wm_functions *fs, struct wm_span name, int recor
     }
     /* Counters belong to the name, so a replacement keeps them. */
     memcpy(place->name, plain, sizeof plain);
+    fs->last.fn = NULL;
     place->image = next;
     place->stale = false;
     return 0;

@@ -60,6 +60,7 @@ struct wm_job *wm_jobs_begin(struct wm_jobs *js, struct wm_span function, struct
         return NULL;
     }
     memset(job, 0, sizeof *job);
+    js->used++;
     job->state = WM_JOB_QUEUED;
     job->order = ++js->order;
     job->ticket = -1;
@@ -74,8 +75,9 @@ struct wm_job *wm_jobs_begin(struct wm_jobs *js, struct wm_span function, struct
 static struct wm_job *oldest_queued(struct wm_jobs *js)
 {
     struct wm_job *oldest = NULL;
-    for (size_t i = 0; i < WM_JOBS; i++) {
-        struct wm_job *job = &js->jobs[i];
+    uint32_t       left = js->used;
+    for (struct wm_job *job = js->jobs; left > 0; job++) {
+        left -= job->state != WM_JOB_FREE;
         if (job->state == WM_JOB_QUEUED && (oldest == NULL || (int32_t)(job->order - oldest->order) < 0)) {
             oldest = job;
         }
@@ -85,10 +87,12 @@ static struct wm_job *oldest_queued(struct wm_jobs *js)
 
 bool wm_jobs_waiting(const struct wm_jobs *js)
 {
-    for (size_t i = 0; i < WM_JOBS; i++) {
-        if (js->jobs[i].state == WM_JOB_QUEUED) {
+    uint32_t left = js->used;
+    for (const struct wm_job *job = js->jobs; left > 0; job++) {
+        if (job->state == WM_JOB_QUEUED) {
             return true;
         }
+        left -= job->state != WM_JOB_FREE;
     }
     return false;
 }
@@ -106,6 +110,9 @@ struct wm_job *wm_jobs_find(struct wm_jobs *js, struct wm_span id)
 
 struct wm_job *wm_jobs_next(struct wm_jobs *js, struct wm_job *after)
 {
+    if (js->used == 0) {
+        return NULL;
+    }
     for (struct wm_job *job = after == NULL ? js->jobs : after + 1; job < js->jobs + WM_JOBS; job++) {
         if (job->state != WM_JOB_FREE) {
             return job;
@@ -135,6 +142,7 @@ void wm_job_release(struct wm_jobs *js, struct wm_job *job)
     wm_blob_free(&job->input_blob);
     wm_blob_free(&job->output_blob);
     job->state = WM_JOB_FREE;
+    js->used--;
 }
 
 /* ---- running ---- */
@@ -299,7 +307,7 @@ struct wm_job *wm_jobs_run(struct wm_jobs *js)
     struct wm_target    target;
     if (job->cancel) {
         job->state = WM_JOB_CANCELLED;
-    } else if (fn == NULL || wm_function_target(fn, wm_span_str(job->export_ref), &target) != 0) {
+    } else if (fn == NULL || wm_functions_target(js->functions, fn, wm_span_str(job->export_ref), &target) != 0) {
         fail(job, WM_JOB_GONE);
     } else {
         job->bytes = target.bytes;

@@ -58,6 +58,7 @@ struct wm_jobs {
     struct wm_heap      *pool;
     struct wm_job       *running; /* NULL: none */
     uint32_t             order;
+    uint32_t             used; /* places that are not free: searches end after as many */
     struct wm_job        jobs[WM_JOBS];
     uint8_t              reply[WM_COAP_PAYLOAD_BYTES]; /* output of the call that runs or ran last */
     void                *ctx;

@@ -45,6 +45,7 @@ int wm_functions_remove(struct wm_functions *fs, struct wm_span name)
     if (fn == fs->running) {
         return WM_ERR_BUSY;
     }
+    fs->last.fn = NULL;
     wm_image_close(fs, &fn->image);
     wm_store_drop(fs->store, fn->image.record);
     memset(fn, 0, sizeof *fn);

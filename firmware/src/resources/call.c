@@ -21,7 +21,7 @@ bool wm_call_target_ok(struct wm_env *env, struct wm_coap_reply *rep, struct wm_
         wm_problem(rep, WM_COAP_NOT_FOUND, "not found", "call an export with a name this long by its index, as /:N");
         return false;
     }
-    if (wm_function_target(fn, export_ref, target) != 0) {
+    if (wm_functions_target(env->functions, fn, export_ref, target) != 0) {
         if (export_ref.len == 0) {
             wm_problem(rep, WM_COAP_METHOD_NOT_ALLOWED, "no default export", "'%s' has none: name one of its exports, see /f?href=/f/%s*",
                        fn->name, fn->name);

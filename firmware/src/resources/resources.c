@@ -24,14 +24,21 @@ const size_t wm_resource_count = sizeof wm_resources / sizeof wm_resources[0];
 static bool path_matches(const char *pattern, const struct wm_coap_request *req)
 {
     for (size_t i = 0; i < req->path_count; i++) {
-        size_t len = strcspn(pattern, "/");
-        const bool any = len == 1 && pattern[0] == '*';
-        if (len == 0 || (!any && !wm_span_eq(wm_span(pattern, len), req->path[i]))) {
+        const struct wm_span segment = req->path[i];
+        if (i > 0 && *pattern++ != '/') {
             return false;
         }
-        pattern += len + (pattern[len] == '/');
+        if (*pattern == '*') {
+            pattern++;
+            continue;
+        }
+        for (size_t k = 0; k < segment.len; k++, pattern++) { /* a segment may hold any byte */
+            if (*pattern != (char)segment.ptr[k] || *pattern == '/' || *pattern == '\0') {
+                return false;
+            }
+        }
     }
-    return *pattern == '\0';
+    return *pattern == '\0' && req->path_count > 0;
 }
 
 void wm_resources_handle(struct wm_env *env, const struct wm_coap_request *req, struct wm_coap_reply *rep)
