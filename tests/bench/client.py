@@ -12,6 +12,7 @@ from typing import Protocol
 import aiocoap
 from aiocoap.numbers.types import ACK, CON
 from aiocoap.optiontypes import BlockOption
+
 from wasmote.protocol import slipmux
 
 RETRANSMIT_S = 2.0
@@ -44,11 +45,16 @@ class UdpLink:
 
 
 class SlipmuxLink:
-    """slipmux over the stream socket of an emulated UART. With a baud rate every frame takes, at the least, the time its
-    bytes take on such a line (10 bits a byte)."""
+    """slipmux over the stream socket of an emulated UART.
+
+    With a baud rate no frame takes less than the time of its bytes on such a line (10 bits a byte). A request leaves in
+    small pieces, so what the emulator needs to take them in runs meanwhile, as on a chip.
+    """
+
+    PIECE_BYTES = 16
 
     def __init__(self, path: Path, baud: int | None = None) -> None:
-        self._baud = baud
+        self._byte_s = 0.0 if baud is None else 10 / baud
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         deadline = time.monotonic() + 10
         while True:
@@ -61,16 +67,24 @@ class SlipmuxLink:
                 time.sleep(0.02)
         self._decoder = slipmux.Decoder()
         self._frames: list[slipmux.Frame] = []
+        self._heard_at: float | None = None  # the first bytes after the last frame
         self.texts: list[str] = []
 
-    def _on_the_wire(self, frame: bytes) -> None:
-        if self._baud is not None:
-            time.sleep(10 * len(frame) / self._baud)
+    def _wait_until(self, when: float) -> None:
+        left = when - time.monotonic()
+        if self._byte_s > 0 and left > 0:
+            time.sleep(left)
 
     def send(self, datagram: bytes) -> None:
         frame = slipmux.encode(slipmux.COAP, datagram)
-        self._on_the_wire(frame)
-        self._socket.sendall(frame)
+        if self._byte_s == 0:
+            self._socket.sendall(frame)
+            return
+        start = time.monotonic()
+        for at in range(0, len(frame), self.PIECE_BYTES):
+            piece = frame[at : at + self.PIECE_BYTES]
+            self._wait_until(start + (at + len(piece)) * self._byte_s)
+            self._socket.sendall(piece)
 
     def _frame(self, timeout_s: float) -> slipmux.Frame | None:
         deadline = time.monotonic() + timeout_s
@@ -82,26 +96,30 @@ class SlipmuxLink:
                 return None
             if not data:
                 raise ConnectionError("the emulator closed its serial port")
+            self._heard_at = self._heard_at or time.monotonic()
             self._frames += self._decoder.feed(data)
         return self._frames.pop(0)
 
     def receive(self, timeout_s: float) -> bytes | None:
         while (frame := self._frame(timeout_s)) is not None:
+            began, self._heard_at = self._heard_at, None
             if frame.kind == slipmux.TEXT:
                 self.texts.append(frame.text)
                 continue
-            self._on_the_wire(slipmux.encode(slipmux.COAP, frame.content))
+            if began is not None:
+                self._wait_until(began + len(slipmux.encode(slipmux.COAP, frame.content)) * self._byte_s)
             return frame.content
         return None
 
     def text(self, start: str, timeout_s: float) -> str:
-        """The next diagnostics text that begins so, without its beginning."""
+        """The next diagnostics text that begins so, without its beginning. Raises TimeoutError."""
         while True:
             while self.texts:
                 text = self.texts.pop(0)
                 if text.startswith(start):
                     return text.removeprefix(start)
             frame = self._frame(timeout_s)
+            self._heard_at = None
             if frame is None:
                 raise TimeoutError(f"no text {start!r} from the node")
             if frame.kind == slipmux.TEXT:

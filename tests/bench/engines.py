@@ -57,8 +57,8 @@ def _host_run(program: Path, module: Path, work: Work, calls: int) -> tuple[int,
 
 
 def on_host(folder: Path, modules: dict[str, Path]) -> list[Comparison]:
-    """folder: of engine-ours and engine-plain. One call, as the difference between three calls and two, so that what the
-    first one sets up is outside."""
+    """One call, as the difference between three calls and two: what the first one sets up is outside. folder: of
+    engine-ours and engine-plain."""
     comparisons = []
     for work in WORKS:
         counts, answers = [], set()

@@ -48,9 +48,10 @@ class Report:
     def markdown(self) -> str:
         parts = [
             "# Bench",
-            "Written by `./dev bench --markdown docs/BENCH.md`. Rates are ratios of medians of runs that took turns on a"
-            "\nshared virtual machine with two x86-64 cores; they move by some percent from run to run. Instruction counts do not"
-            "\nmove, except with the compilers (Debian 12: gcc 12.2, arm-none-eabi-gcc 12.2, QEMU 7.2, libcoap 4.3.1).",
+            "Written by `./dev bench --markdown docs/BENCH.md`. Rates are ratios of runs that took turns, medians over the"
+            "\nrounds, on a shared virtual machine with two x86-64 cores: they move by some percent from run to run."
+            "\nInstruction counts move with the compilers only: here gcc 12.2, arm-none-eabi-gcc 12.2, QEMU 7.2 and"
+            "\nlibcoap 4.3.1 of Debian 12.",
             "## Bars\n\n" + _markdown_table(("what", "measured", "bar", ""), self._bar_rows()),
         ]
         for table in self.tables:

@@ -1,7 +1,7 @@
 """`./dev bench`: measures a node against the bars, in one run on one machine.
 
-Exit code 0; 1 if a bar in instructions, which are the same on every run, is missed. Rates depend on what else the machine
-does: they are reported and never fail the bench.
+Exit code 0; 1 if a bar in instructions, which are the same on every run, is missed. Rates depend on what else the
+machine does: they are reported and never fail the bench.
 """
 
 from __future__ import annotations

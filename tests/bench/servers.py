@@ -59,7 +59,7 @@ def catalogue(host: Path, noop: Path) -> list[Server]:
             ("post", "/f/noop"),
             module=noop,
         ),
-        # Of what it offers the fixed text of / costs least, and /time, some formatting more, is what the bar was set by.
+        # / with its fixed text is the cheapest it offers; /time formats a little and is what the bar was set by.
         Server("libcoap", "libcoap coap-server: GET /time", libcoap, ("get", "/time"), stop=signal.SIGINT),
         Server("libcoap-root", "libcoap coap-server: GET /", libcoap, ("get", "/"), stop=signal.SIGINT),
         Server(
