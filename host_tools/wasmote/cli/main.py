@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import traceback
+from typing import Any
 
 import click
 
@@ -61,6 +62,14 @@ class LazyGroup(click.Group):
                 found.name = cmd_name
                 return found
         return None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # The reader of stdout left (`wasmote ls | head`): no error, and Python must not complain at exit either.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return ExitCode.OK
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -150,10 +159,6 @@ def run(args: list[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         session.output.note("interrupted")
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # The reader of stdout left (`wasmote ls | head`); Python must not complain about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
     except Exception as err:
         if os.environ.get("WASMOTE_DEBUG"):
             traceback.print_exc()
