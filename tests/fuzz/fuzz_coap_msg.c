@@ -1,5 +1,5 @@
-/* Any bytes to wm_coap_parse. What it takes is decoded as a request, and written again: the copy must parse to the same
- * message, and be written to the same bytes from then on. */
+/* Any bytes to wm_coap_parse. What it takes is decoded as a request, and written again: the copy must parse
+ * to the same message, and be written to the same bytes from then on. */
 #include <stdlib.h>
 
 #include "base/assert.h"
@@ -40,7 +40,8 @@ static void check_request(const struct wm_coap_msg *msg, struct wm_span datagram
     struct wm_coap_request req;
     struct wm_span         value;
     const int              code = wm_coap_request_decode(&req, &peer, msg);
-    WM_ASSERT(code == 0 || code == WM_COAP_BAD_OPTION || code == WM_COAP_BAD_REQUEST || code == WM_COAP_PROXYING_UNSUPPORTED);
+    WM_ASSERT(code == 0 || code == WM_COAP_BAD_OPTION || code == WM_COAP_BAD_REQUEST ||
+              code == WM_COAP_PROXYING_UNSUPPORTED);
     WM_ASSERT(req.path_count <= WM_COAP_PATH_MAX && req.query_count <= WM_COAP_QUERY_MAX);
     WM_ASSERT(req.if_match_count <= WM_COAP_ETAG_MAX && req.etag_count <= WM_COAP_ETAG_MAX);
     WM_ASSERT(req.request_tag.len <= WM_COAP_REQUEST_TAG_BYTES);
@@ -49,7 +50,8 @@ static void check_request(const struct wm_coap_msg *msg, struct wm_span datagram
     }
     WM_ASSERT(req.block1.szx < 7 && req.block2.szx < 7);
     for (size_t i = 0; i < req.path_count; i++) {
-        WM_ASSERT(req.path[i].ptr >= datagram.ptr && req.path[i].ptr + req.path[i].len <= datagram.ptr + datagram.len);
+        WM_ASSERT(req.path[i].ptr >= datagram.ptr &&
+                  req.path[i].ptr + req.path[i].len <= datagram.ptr + datagram.len);
     }
     for (size_t i = 0; i < req.etag_count; i++) {
         WM_ASSERT(req.etag[i].len >= 1 && req.etag[i].len <= WM_COAP_ETAG_BYTES);

@@ -1,5 +1,5 @@
-/* capi.c: the codecs as flat C functions, so that Python reaches them through ctypes (test_codec_agreement.py). Built into
- * a shared library by tests/unit/conftest.py. */
+/* capi.c: the codecs as flat C functions, so that Python reaches them through ctypes
+ * (test_codec_agreement.py). Built into a shared library by tests/unit/conftest.py. */
 #include "base/cbor.h"
 #include "coap/msg.h"
 #include "wasmote/err.h"
@@ -48,14 +48,16 @@ int capi_coap_parse(const uint8_t *datagram, size_t len, struct capi_msg *out)
     return 0;
 }
 
-/* Write a message whose option values and payload lie in pool, at the offsets that msg gives. Returns its length. */
+/* Write a message whose option values and payload lie in pool, at the offsets that msg gives. Returns its
+ * length. */
 int capi_coap_write(const struct capi_msg *msg, const uint8_t *pool, uint8_t *buf, size_t cap)
 {
     struct wm_coap_writer w;
     wm_coap_write_begin(&w, buf, cap, (uint8_t)msg->type, (uint8_t)msg->code, (uint16_t)msg->mid,
                         wm_span(msg->token, msg->token_len));
     for (uint32_t i = 0; i < msg->option_count; i++) {
-        wm_coap_write_opt(&w, msg->options[i].number, wm_span(pool + msg->options[i].off, msg->options[i].len));
+        wm_coap_write_opt(&w, msg->options[i].number,
+                          wm_span(pool + msg->options[i].off, msg->options[i].len));
     }
     wm_coap_write_payload(&w, wm_span(pool + msg->payload_off, msg->payload_len));
     return wm_coap_write_finish(&w);
@@ -115,10 +117,12 @@ int64_t capi_cbor_skip(const uint8_t *bytes, size_t len)
     return err != 0 ? err : (int64_t)(in.rest.ptr - bytes);
 }
 
-/* Append one item to buf at *total, which grows by its length even where cap ends it. what: as in enum below. */
+/* Append one item to buf at *total, which grows by its length even where cap ends it. what: as in enum below.
+ */
 enum { PUT_UINT, PUT_INT, PUT_FLOAT32, PUT_FLOAT64, PUT_BOOL, PUT_TEXT, PUT_BYTES, PUT_ARRAY, PUT_MAP };
 
-void capi_cbor_put(uint8_t *buf, size_t cap, size_t *total, int what, uint64_t value, const uint8_t *bytes, size_t len)
+void capi_cbor_put(uint8_t *buf, size_t cap, size_t *total, int what, uint64_t value, const uint8_t *bytes,
+                   size_t len)
 {
     struct wm_sink sink;
     wm_sink_init(&sink, buf, cap, 0);

@@ -59,7 +59,8 @@ static struct wm_coap_msg request(void)
 }
 
 /* A response with the token of req. */
-static void respond(const struct wm_coap_msg *req, const struct wm_peer *peer, uint8_t type, uint16_t mid, const char *payload)
+static void respond(const struct wm_coap_msg *req, const struct wm_peer *peer, uint8_t type, uint16_t mid,
+                    const char *payload)
 {
     struct build b = build(type, WM_COAP_CHANGED, mid, "");
     b.bytes[0] = (uint8_t)(b.bytes[0] | req->token_len);

@@ -72,7 +72,8 @@ static void check(int id, int newest, uint32_t now_ms, int *answered, int *forgo
     if (!requests[id].stored) {
         assert_int_equal(slot->state, WM_DEDUP_ACKNOWLEDGED);
     } else if (slot->state == WM_DEDUP_FORGOTTEN) {
-        /* Only for want of room; a gap at the end of the ring is shorter than the record that did not fit it. */
+        /* Only for want of room; a gap at the end of the ring is shorter than the record that did not fit it.
+         */
         assert_true(stored_bytes - requests[id].at > WM_COAP_DEDUP_BYTES - 2 * (LONGEST + RECORD));
         ++*forgotten;
     } else {
@@ -94,7 +95,8 @@ static void test_dedup_agrees_with_a_list(void **state)
     wm_coap_dedup_init(&dd, 1000);
     for (int id = 0; id < REQUESTS; id++) {
         assert_null(find(id, now_ms));
-        const struct wm_coap_dedup_slot *slot = wm_coap_dedup_add(&dd, &peer, (uint16_t)id, hash_of(id), now_ms);
+        const struct wm_coap_dedup_slot *slot =
+            wm_coap_dedup_add(&dd, &peer, (uint16_t)id, hash_of(id), now_ms);
         assert_ptr_equal(slot, find(id, now_ms));
         requests[id].len = (uint16_t)draw(id / 500 % 2 ? 30 : LONGEST);
         if (draw(4) != 0) {
@@ -150,7 +152,8 @@ static void test_dedup_hash_spreads(void **state)
         get[2] = (uint8_t)(mid >> 8);
         get[3] = (uint8_t)mid;
         get[4] = (uint8_t)mid; /* a token that counts */
-        const unsigned n = ++hits[wm_coap_dedup_hash(&peer, wm_span(get, sizeof get)) & (WM_COAP_DEDUP_SLOTS - 1)];
+        const unsigned n =
+            ++hits[wm_coap_dedup_hash(&peer, wm_span(get, sizeof get)) & (WM_COAP_DEDUP_SLOTS - 1)];
         worst = n > worst ? n : worst;
     }
     assert_in_range(worst, 4, 24);

@@ -61,10 +61,11 @@ static void test_endpoint_resets_malformed_con_only(void **state)
         size_t  len;
         bool    reset;
     } cases[] = {
-        {{0x40, 0x01, 0, 9, 0xff}, 5, true},  {{0x50, 0x01, 0, 9, 0xff}, 5, false}, {{0x60, 0x45, 0, 9, 0xff}, 5, false},
-        {{0x70, 0x00, 0, 9, 0x00}, 5, false}, {{0x49, 0x01, 0, 9}, 4, true},        {{0x41, 0x00, 0, 9, 1}, 5, true},
-        {{0x80, 0x01, 0, 9}, 4, false},       {{0x00, 0x01, 0, 9}, 4, false},       {{0x40, 0x01, 0}, 3, false},
-        {{0}, 0, false},
+        {{0x40, 0x01, 0, 9, 0xff}, 5, true},  {{0x50, 0x01, 0, 9, 0xff}, 5, false},
+        {{0x60, 0x45, 0, 9, 0xff}, 5, false}, {{0x70, 0x00, 0, 9, 0x00}, 5, false},
+        {{0x49, 0x01, 0, 9}, 4, true},        {{0x41, 0x00, 0, 9, 1}, 5, true},
+        {{0x80, 0x01, 0, 9}, 4, false},       {{0x00, 0x01, 0, 9}, 4, false},
+        {{0x40, 0x01, 0}, 3, false},          {{0}, 0, false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         world_input(&alice, wm_span(cases[i].bytes, cases[i].len));
@@ -80,7 +81,8 @@ static void test_endpoint_resets_malformed_con_only(void **state)
 static void test_endpoint_resets_what_it_has_no_use_for(void **state)
 {
     (void)state;
-    static const uint8_t codes[] = {WM_COAP_CODE(1, 0), WM_COAP_CODE(6, 1), WM_COAP_CODE(7, 31), WM_COAP_CONTENT, WM_COAP_NOT_FOUND};
+    static const uint8_t codes[] = {WM_COAP_CODE(1, 0), WM_COAP_CODE(6, 1), WM_COAP_CODE(7, 31),
+                                    WM_COAP_CONTENT, WM_COAP_NOT_FOUND};
     for (size_t i = 0; i < sizeof codes; i++) {
         struct build con = build(WM_COAP_CON, codes[i], 5, "t"), non = build(WM_COAP_NON, codes[i], 6, "t");
         struct build ack = build(WM_COAP_ACK, codes[i], 7, "t"), rst = build(WM_COAP_RST, codes[i], 8, "t");
@@ -145,7 +147,8 @@ static void test_endpoint_refuses_bad_options(void **state)
                 world_silent();
                 continue;
             }
-            const struct wm_coap_msg rsp = world_reply(&alice, type == WM_COAP_CON ? WM_COAP_ACK : WM_COAP_NON, cases[i].code);
+            const struct wm_coap_msg rsp =
+                world_reply(&alice, type == WM_COAP_CON ? WM_COAP_ACK : WM_COAP_NON, cases[i].code);
             assert_problem(&rsp, cases[i].title);
         }
     }
@@ -183,7 +186,8 @@ static void assert_same_sent(size_t a, size_t b)
 static void test_endpoint_replays_the_reply_to_a_duplicate(void **state)
 {
     (void)state;
-    static const uint8_t methods[] = {WM_COAP_POST, WM_COAP_PUT, WM_COAP_DELETE, WM_COAP_PATCH, WM_COAP_IPATCH};
+    static const uint8_t methods[] = {WM_COAP_POST, WM_COAP_PUT, WM_COAP_DELETE, WM_COAP_PATCH,
+                                      WM_COAP_IPATCH};
     for (size_t i = 0; i < sizeof methods; i++) {
         for (uint8_t type = WM_COAP_CON; type <= WM_COAP_NON; type++) {
             world_setup(NULL);
@@ -258,7 +262,8 @@ static void test_endpoint_counts_duplicates_forgotten_early(void **state)
     }
     assert_int_equal(wm_coap_stats(&world.ep).evicted, 1);
     world.calls = 0;
-    struct build second = build(WM_COAP_CON, WM_COAP_POST, 1, "t"), first = build(WM_COAP_CON, WM_COAP_POST, 0, "t");
+    struct build second = build(WM_COAP_CON, WM_COAP_POST, 1, "t"),
+                 first = build(WM_COAP_CON, WM_COAP_POST, 0, "t");
     world_get(&alice, &second);
     assert_int_equal(world.calls, 0);
     world_get(&alice, &first);
@@ -402,7 +407,8 @@ static void test_endpoint_errors_come_in_blocks_too(void **state)
     assert_memory_equal(whole + len - 8, "detail 7", 8);
 }
 
-/* The representation went away while it was read: the error is told from its start, not from the block asked for. */
+/* The representation went away while it was read: the error is told from its start, not from the block asked
+ * for. */
 static void test_endpoint_error_in_the_middle_of_a_transfer(void **state)
 {
     (void)state;
@@ -431,8 +437,12 @@ static void test_endpoint_writes_every_option_in_order(void **state)
 {
     (void)state;
     world.handle = say_everything;
-    world.answer = (struct answer){.code = WM_COAP_TOO_LARGE, .content_format = 65535, .max_age_s = INT32_MAX,
-                                   .size1 = UINT32_MAX, .etag = "12345678", .body_len = 2000};
+    world.answer = (struct answer){.code = WM_COAP_TOO_LARGE,
+                                   .content_format = 65535,
+                                   .max_age_s = INT32_MAX,
+                                   .size1 = UINT32_MAX,
+                                   .etag = "12345678",
+                                   .body_len = 2000};
     struct build b = build(WM_COAP_CON, WM_COAP_PUT, 1, "12345678");
     build_opt_uint(&b, WM_COAP_BLOCK2, 0);
     build_opt_uint(&b, WM_COAP_BLOCK1, 0xfffffu << 4 | 8 | 6);
@@ -441,15 +451,18 @@ static void test_endpoint_writes_every_option_in_order(void **state)
     static const struct {
         uint32_t number;
         uint32_t value;
-    } expected[] = {{WM_COAP_ETAG, 0}, {WM_COAP_CONTENT_FORMAT, 65535}, {WM_COAP_MAX_AGE, INT32_MAX}, {WM_COAP_BLOCK2, 8},
-                    {WM_COAP_BLOCK1, 0xfffffu << 4 | 8 | 6}, {WM_COAP_SIZE2, 2000}, {WM_COAP_SIZE1, UINT32_MAX}};
+    } expected[] = {
+        {WM_COAP_ETAG, 0},          {WM_COAP_CONTENT_FORMAT, 65535},         {WM_COAP_MAX_AGE, INT32_MAX},
+        {WM_COAP_BLOCK2, 8},        {WM_COAP_BLOCK1, 0xfffffu << 4 | 8 | 6}, {WM_COAP_SIZE2, 2000},
+        {WM_COAP_SIZE1, UINT32_MAX}};
     struct wm_coap_opt_iter iter = wm_coap_opts(&rsp);
     struct wm_coap_opt      opt;
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
         assert_true(wm_coap_opts_next(&iter, &opt));
         assert_int_equal(opt.number, expected[i].number);
         uint32_t value;
-        assert_true(opt.number == WM_COAP_ETAG || (wm_coap_opt_uint(opt.value, &value) == 0 && value == expected[i].value));
+        assert_true(opt.number == WM_COAP_ETAG ||
+                    (wm_coap_opt_uint(opt.value, &value) == 0 && value == expected[i].value));
     }
     assert_false(wm_coap_opts_next(&iter, &opt));
 }
@@ -777,8 +790,10 @@ static void test_endpoint_multicast_is_silent_otherwise(void **state)
 {
     (void)state;
     const struct wm_peer group = multicast();
-    struct build         post = build(WM_COAP_NON, WM_COAP_POST, 5, "t"), con = build(WM_COAP_CON, WM_COAP_GET, 6, "t");
-    struct build         option = build(WM_COAP_NON, WM_COAP_GET, 7, "t"), bad = build(WM_COAP_CON, WM_COAP_GET, 8, "t");
+    struct build         post = build(WM_COAP_NON, WM_COAP_POST, 5, "t"),
+                         con = build(WM_COAP_CON, WM_COAP_GET, 6, "t");
+    struct build         option = build(WM_COAP_NON, WM_COAP_GET, 7, "t"),
+                         bad = build(WM_COAP_CON, WM_COAP_GET, 8, "t");
     world.answer.code = WM_COAP_CONTENT;
     world.answer.body_len = 20;
     build_opt_str(&option, 9, "critical");

@@ -18,20 +18,20 @@ static int parse(struct wm_coap_msg *msg, const void *bytes, size_t len, uint8_t
     return wm_coap_parse(msg, wm_span(*keep, len));
 }
 
-#define ASSERT_PARSE(expected, ...)                                                                                    \
-    do {                                                                                                               \
-        const uint8_t      bytes_[] = {__VA_ARGS__};                                                                   \
-        struct wm_coap_msg msg_;                                                                                       \
-        uint8_t           *keep_;                                                                                      \
-        assert_int_equal(parse(&msg_, bytes_, sizeof bytes_, &keep_), expected);                                       \
-        free(keep_);                                                                                                   \
+#define ASSERT_PARSE(expected, ...)                                                                          \
+    do {                                                                                                     \
+        const uint8_t      bytes_[] = {__VA_ARGS__};                                                         \
+        struct wm_coap_msg msg_;                                                                             \
+        uint8_t           *keep_;                                                                            \
+        assert_int_equal(parse(&msg_, bytes_, sizeof bytes_, &keep_), expected);                             \
+        free(keep_);                                                                                         \
     } while (0)
 
 static void test_coap_msg_parses_a_whole_message(void **state)
 {
     (void)state;
-    const uint8_t      bytes[] = {0x42, 0x02, 0x12, 0x34, 0xaa, 0xbb, 0xb1, 'f', 0x03, 'f', 'i', 'b',
-                                  0x11, 60,   0xff, 0x81, 0x14};
+    const uint8_t      bytes[] = {0x42, 0x02, 0x12, 0x34, 0xaa, 0xbb, 0xb1, 'f', 0x03,
+                                  'f',  'i',  'b',  0x11, 60,   0xff, 0x81, 0x14};
     struct wm_coap_msg msg;
     assert_int_equal(wm_coap_parse(&msg, wm_span(bytes, sizeof bytes)), 0);
     assert_int_equal(msg.type, WM_COAP_CON);
@@ -59,27 +59,27 @@ static void test_coap_msg_refuses_what_is_cut_off(void **state)
     struct wm_coap_msg msg;
     assert_int_equal(wm_coap_parse(&msg, wm_span(NULL, 0)), WM_ERR_TRUNCATED);
     ASSERT_PARSE(WM_ERR_TRUNCATED, 0x40, 0x01, 0x00);
-    ASSERT_PARSE(WM_ERR_MALFORMED, 0x44, 0x01, 0x00, 0x01, 1, 2, 3);        /* token */
-    ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 0x01, 0x00, 0x01, 0xb2, 'f');      /* value */
-    ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 0x01, 0x00, 0x01, 0xd0);           /* delta, one byte */
-    ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 0x01, 0x00, 0x01, 0xe0, 0x00);     /* delta, two bytes */
-    ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 0x01, 0x00, 0x01, 0x1d);           /* length, one byte */
-    ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 0x01, 0x00, 0x01, 0x1e, 0x00);     /* length, two bytes */
-    ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 0x01, 0x00, 0x01, 0xdd, 0x00);     /* both */
+    ASSERT_PARSE(WM_ERR_MALFORMED, 0x44, 0x01, 0x00, 0x01, 1, 2, 3);         /* token */
+    ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 0x01, 0x00, 0x01, 0xb2, 'f');       /* value */
+    ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 0x01, 0x00, 0x01, 0xd0);            /* delta, one byte */
+    ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 0x01, 0x00, 0x01, 0xe0, 0x00);      /* delta, two bytes */
+    ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 0x01, 0x00, 0x01, 0x1d);            /* length, one byte */
+    ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 0x01, 0x00, 0x01, 0x1e, 0x00);      /* length, two bytes */
+    ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 0x01, 0x00, 0x01, 0xdd, 0x00);      /* both */
     ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 0x01, 0x00, 0x01, 0x1d, 0x00, 'a'); /* 13 bytes announced */
 }
 
 static void test_coap_msg_refuses_what_is_reserved(void **state)
 {
     (void)state;
-    ASSERT_PARSE(WM_ERR_MALFORMED, 0x00, 0x01, 0x00, 0x01);                   /* version 0 */
-    ASSERT_PARSE(WM_ERR_MALFORMED, 0x80, 0x01, 0x00, 0x01);                   /* version 2 */
-    ASSERT_PARSE(WM_ERR_MALFORMED, 0xc0, 0x01, 0x00, 0x01);                   /* version 3 */
+    ASSERT_PARSE(WM_ERR_MALFORMED, 0x00, 0x01, 0x00, 0x01);                      /* version 0 */
+    ASSERT_PARSE(WM_ERR_MALFORMED, 0x80, 0x01, 0x00, 0x01);                      /* version 2 */
+    ASSERT_PARSE(WM_ERR_MALFORMED, 0xc0, 0x01, 0x00, 0x01);                      /* version 3 */
     ASSERT_PARSE(WM_ERR_MALFORMED, 0x49, 0x01, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9); /* TKL 9 */
     ASSERT_PARSE(WM_ERR_MALFORMED, 0x4f, 0x01, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 0x01, 0, 1, 0xf0, 0, 0, 0);          /* delta 15 */
-    ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 0x01, 0, 1, 0x0f, 0, 0, 0);          /* length 15 */
-    ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 0x01, 0, 1, 0xff);                   /* marker without payload */
+    ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 0x01, 0, 1, 0xf0, 0, 0, 0); /* delta 15 */
+    ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 0x01, 0, 1, 0x0f, 0, 0, 0); /* length 15 */
+    ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 0x01, 0, 1, 0xff);          /* marker without payload */
     ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 0x01, 0, 1, 0xb1, 'f', 0xff);
 }
 
@@ -107,16 +107,16 @@ static void test_coap_msg_malformed_still_tells_whom_to_reset(void **state)
 static void test_coap_msg_option_number_ends_at_65535(void **state)
 {
     (void)state;
-    struct wm_coap_msg      msg;
-    struct wm_coap_opt      opt;
-    const uint8_t           last[] = {0x40, 1, 0, 1, 0xe0, 0xfe, 0xf2};
+    struct wm_coap_msg msg;
+    struct wm_coap_opt opt;
+    const uint8_t      last[] = {0x40, 1, 0, 1, 0xe0, 0xfe, 0xf2};
     assert_int_equal(wm_coap_parse(&msg, wm_span(last, sizeof last)), 0);
     struct wm_coap_opt_iter iter = wm_coap_opts(&msg);
     assert_true(wm_coap_opts_next(&iter, &opt));
     assert_int_equal(opt.number, 65535);
-    ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 1, 0, 1, 0xe0, 0xfe, 0xf3);             /* 65536 in one step */
-    ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 1, 0, 1, 0xe0, 0xff, 0xff);             /* 65804 */
-    ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 1, 0, 1, 0xe0, 0xfe, 0xf2, 0x10);       /* 65536 in two */
+    ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 1, 0, 1, 0xe0, 0xfe, 0xf3);       /* 65536 in one step */
+    ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 1, 0, 1, 0xe0, 0xff, 0xff);       /* 65804 */
+    ASSERT_PARSE(WM_ERR_MALFORMED, 0x40, 1, 0, 1, 0xe0, 0xfe, 0xf2, 0x10); /* 65536 in two */
 }
 
 /* Every option number and every length around the borders of the encoding, out and in. */
@@ -137,7 +137,8 @@ static void test_coap_msg_writes_what_it_reads(void **state)
             build_payload(&theirs, "p", 1);
 
             struct wm_coap_writer w;
-            wm_coap_write_begin(&w, ours, sizeof ours, WM_COAP_NON, WM_COAP_PUT, 0xabcd, wm_span_str("12345678"));
+            wm_coap_write_begin(&w, ours, sizeof ours, WM_COAP_NON, WM_COAP_PUT, 0xabcd,
+                                wm_span_str("12345678"));
             wm_coap_write_opt(&w, numbers[n], wm_span(value, lengths[l]));
             wm_coap_write_opt(&w, 65535, wm_span(NULL, 0));
             wm_coap_write_payload(&w, wm_span_str("p"));
@@ -161,7 +162,8 @@ static void test_coap_msg_numbers_are_as_short_as_they_can(void **state)
     static const struct {
         uint32_t value;
         size_t   len;
-    } cases[] = {{0, 0}, {1, 1}, {255, 1}, {256, 2}, {65535, 2}, {65536, 3}, {0xffffff, 3}, {0x1000000, 4}, {UINT32_MAX, 4}};
+    } cases[] = {{0, 0},     {1, 1},        {255, 1},       {256, 2},       {65535, 2},
+                 {65536, 3}, {0xffffff, 3}, {0x1000000, 4}, {UINT32_MAX, 4}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         uint8_t               buf[16];
         struct wm_coap_writer w;

@@ -102,9 +102,9 @@ static void test_coap_request_with_everything(void **state)
 static void test_coap_request_unknown_options(void **state)
 {
     (void)state;
-    assert_int_equal(decode_option(9, "", 0, 1), WM_COAP_BAD_OPTION);    /* critical: OSCORE, not here */
+    assert_int_equal(decode_option(9, "", 0, 1), WM_COAP_BAD_OPTION); /* critical: OSCORE, not here */
     assert_int_equal(decode_option(65535, "", 0, 1), WM_COAP_BAD_OPTION);
-    assert_int_equal(decode_option(2, "", 0, 2), 0);                     /* elective */
+    assert_int_equal(decode_option(2, "", 0, 2), 0); /* elective */
     assert_int_equal(decode_option(65534, "abc", 3, 1), 0);
     assert_int_equal(decode_option(WM_COAP_PROXY_URI, "coap://x", 8, 1), WM_COAP_PROXYING_UNSUPPORTED);
     assert_int_equal(decode_option(WM_COAP_PROXY_SCHEME, "coap", 4, 1), WM_COAP_PROXYING_UNSUPPORTED);
@@ -117,7 +117,8 @@ static void test_coap_request_unknown_options(void **state)
 static void test_coap_request_repeated_options(void **state)
 {
     (void)state;
-    static const uint16_t critical[] = {WM_COAP_URI_HOST, WM_COAP_URI_PORT, WM_COAP_ACCEPT, WM_COAP_BLOCK1, WM_COAP_BLOCK2};
+    static const uint16_t critical[] = {WM_COAP_URI_HOST, WM_COAP_URI_PORT, WM_COAP_ACCEPT, WM_COAP_BLOCK1,
+                                        WM_COAP_BLOCK2};
     for (size_t i = 0; i < sizeof critical / sizeof *critical; i++) {
         assert_int_equal(decode_option(critical[i], "\1", 1, 1), 0);
         assert_int_equal(decode_option(critical[i], "\1", 1, 2), WM_COAP_BAD_OPTION);
@@ -208,7 +209,8 @@ static void test_coap_request_tags_of_a_list_differ_from_one(void **state)
     assert_false(wm_span_eq(tags("", "a"), tags("a", "")));
     assert_int_equal(tags("", NULL).len, 0);
     assert_true(req.has_request_tag);
-    assert_int_equal(tags("12345678", "12345678").len, WM_COAP_REQUEST_TAG_BYTES); /* who keeps it has room for that */
+    assert_int_equal(tags("12345678", "12345678").len,
+                     WM_COAP_REQUEST_TAG_BYTES); /* who keeps it has room for that */
 }
 
 int main(void)

@@ -19,12 +19,12 @@ void wm_port_panic(const char *file, int line)
 }
 
 /* Both formatters get the same arguments. */
-#define SAME(...)                                                                                                      \
-    do {                                                                                                               \
-        char ours[200], theirs[200];                                                                                   \
-        const int n = wm_format(ours, sizeof ours, __VA_ARGS__);                                                       \
-        assert_int_equal(n, snprintf(theirs, sizeof theirs, __VA_ARGS__));                                             \
-        assert_string_equal(ours, theirs);                                                                             \
+#define SAME(...)                                                                                            \
+    do {                                                                                                     \
+        char      ours[200], theirs[200];                                                                    \
+        const int n = wm_format(ours, sizeof ours, __VA_ARGS__);                                             \
+        assert_int_equal(n, snprintf(theirs, sizeof theirs, __VA_ARGS__));                                   \
+        assert_string_equal(ours, theirs);                                                                   \
     } while (0)
 
 static void test_fmt_agrees_with_printf(void **state)

@@ -1,7 +1,7 @@
 /* fmt.h: a printf of a few hundred bytes, for messages to people. newlib's vsnprintf costs some 10 KB.
  *
- * Conversions: %s %.*s %c %d %u %x, the last three also as %ld %lu %lx %zu; %%. No width, no padding, no floats.
- * Anything else is copied as it stands. */
+ * Conversions: %s %.*s %c %d %u %x, the last three also as %ld %lu %lx %zu; %%. No width, no padding, no
+ * floats. Anything else is copied as it stands. */
 #ifndef WM_BASE_FMT_H
 #define WM_BASE_FMT_H
 

@@ -4,7 +4,8 @@
 /* 32 bits, as RFC 7252, 5.3.1 asks for at least where nothing else keeps an off-path attacker out. */
 #define TOKEN_BYTES 4
 
-struct wm_coap_writer *wm_coap_client_begin(struct wm_coap_endpoint *ep, const struct wm_peer *peer, uint8_t method)
+struct wm_coap_writer *wm_coap_client_begin(struct wm_coap_endpoint *ep, const struct wm_peer *peer,
+                                            uint8_t method)
 {
     struct wm_coap_exchange *ex = wm_coap_exchange_free(ep);
     ep->writing = ex;
@@ -14,11 +15,13 @@ struct wm_coap_writer *wm_coap_client_begin(struct wm_coap_endpoint *ep, const s
     const uint32_t token = wm_coap_random(ep);
     ex->peer = *peer;
     ex->mid = ep->next_mid++;
-    wm_coap_write_begin(&ep->writer, ex->buf, sizeof ex->buf, WM_COAP_CON, method, ex->mid, wm_span(&token, TOKEN_BYTES));
+    wm_coap_write_begin(&ep->writer, ex->buf, sizeof ex->buf, WM_COAP_CON, method, ex->mid,
+                        wm_span(&token, TOKEN_BYTES));
     return &ep->writer;
 }
 
-int wm_coap_client_commit(struct wm_coap_endpoint *ep, wm_coap_on_response *on_response, void *ctx, uint32_t now_ms)
+int wm_coap_client_commit(struct wm_coap_endpoint *ep, wm_coap_on_response *on_response, void *ctx,
+                          uint32_t now_ms)
 {
     struct wm_coap_exchange *ex = ep->writing;
     WM_ASSERT(ex != NULL && on_response != NULL);
@@ -33,14 +36,17 @@ int wm_coap_client_commit(struct wm_coap_endpoint *ep, wm_coap_on_response *on_r
     return 0;
 }
 
-static bool is_response_to(const struct wm_coap_msg *rsp, const struct wm_peer *peer, const struct wm_coap_exchange *ex)
+static bool is_response_to(const struct wm_coap_msg *rsp, const struct wm_peer *peer,
+                           const struct wm_coap_exchange *ex)
 {
-    return ex->state != WM_EXCHANGE_FREE && ex->on_response != NULL && (rsp->type != WM_COAP_ACK || rsp->mid == ex->mid) &&
+    return ex->state != WM_EXCHANGE_FREE && ex->on_response != NULL &&
+           (rsp->type != WM_COAP_ACK || rsp->mid == ex->mid) &&
            wm_span_eq(wm_span(rsp->token, rsp->token_len), wm_span(ex->buf + 4, ex->buf[0] & 0xfu)) &&
            wm_coap_same_peer(&ex->peer, peer);
 }
 
-/* A confirmable response comes again if our ACK was lost. By then its exchange is over, so a few are remembered. */
+/* A confirmable response comes again if our ACK was lost. By then its exchange is over, so a few are
+ * remembered. */
 static bool was_acked(const struct wm_coap_endpoint *ep, const struct wm_peer *peer, uint16_t mid)
 {
     for (size_t i = 0; i < WM_COAP_RECENT; i++) {
@@ -51,7 +57,8 @@ static bool was_acked(const struct wm_coap_endpoint *ep, const struct wm_peer *p
     return false;
 }
 
-void wm_coap_client_response(struct wm_coap_endpoint *ep, const struct wm_peer *peer, const struct wm_coap_msg *rsp)
+void wm_coap_client_response(struct wm_coap_endpoint *ep, const struct wm_peer *peer,
+                             const struct wm_coap_msg *rsp)
 {
     const bool confirmable = rsp->type == WM_COAP_CON;
     if (confirmable && was_acked(ep, peer, rsp->mid)) {

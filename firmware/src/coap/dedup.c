@@ -19,8 +19,8 @@ void wm_coap_dedup_init(struct wm_coap_dedup *dd, uint32_t lifetime_ms)
     memset(dd->buckets, 0xff, sizeof dd->buckets);
 }
 
-/* FNV-1a by words rather than by bytes: a fifth of the time, and the bytes are all in it. The final mixing brings the
- * high bits down, where the buckets look. */
+/* FNV-1a by words rather than by bytes: a fifth of the time, and the bytes are all in it. The final mixing
+ * brings the high bits down, where the buckets look. */
 static uint32_t hash_bytes(uint32_t h, const uint8_t *p, size_t len)
 {
     for (; len >= 4; p += 4, len -= 4) {
@@ -53,12 +53,13 @@ static bool is_young(const struct wm_coap_dedup *dd, const struct wm_coap_dedup_
     return now_ms - slot->time_ms < dd->lifetime_ms;
 }
 
-struct wm_coap_dedup_slot *wm_coap_dedup_find(struct wm_coap_dedup *dd, const struct wm_peer *peer, uint16_t mid,
-                                              uint32_t hash, uint32_t now_ms)
+struct wm_coap_dedup_slot *wm_coap_dedup_find(struct wm_coap_dedup *dd, const struct wm_peer *peer,
+                                              uint16_t mid, uint32_t hash, uint32_t now_ms)
 {
     for (uint16_t i = *bucket_of(dd, hash); i != NONE; i = dd->slots[i].next) {
         struct wm_coap_dedup_slot *slot = &dd->slots[i];
-        if (slot->hash == hash && slot->mid == mid && is_young(dd, slot, now_ms) && wm_coap_same_peer(&slot->peer, peer)) {
+        if (slot->hash == hash && slot->mid == mid && is_young(dd, slot, now_ms) &&
+            wm_coap_same_peer(&slot->peer, peer)) {
             return slot;
         }
     }
@@ -89,8 +90,8 @@ static void forget(struct wm_coap_dedup *dd, uint16_t i, uint32_t now_ms)
     }
 }
 
-struct wm_coap_dedup_slot *wm_coap_dedup_add(struct wm_coap_dedup *dd, const struct wm_peer *peer, uint16_t mid,
-                                             uint32_t hash, uint32_t now_ms)
+struct wm_coap_dedup_slot *wm_coap_dedup_add(struct wm_coap_dedup *dd, const struct wm_peer *peer,
+                                             uint16_t mid, uint32_t hash, uint32_t now_ms)
 {
     const uint16_t             i = dd->head;
     struct wm_coap_dedup_slot *slot = &dd->slots[i];
@@ -154,7 +155,8 @@ static uint32_t take_bytes(struct wm_coap_dedup *dd, uint32_t need, uint32_t now
     return off;
 }
 
-void wm_coap_dedup_store(struct wm_coap_dedup *dd, struct wm_coap_dedup_slot *slot, struct wm_span reply, uint32_t now_ms)
+void wm_coap_dedup_store(struct wm_coap_dedup *dd, struct wm_coap_dedup_slot *slot, struct wm_span reply,
+                         uint32_t now_ms)
 {
     WM_ASSERT(slot->state == WM_DEDUP_ACKNOWLEDGED && reply.len <= WM_COAP_DEDUP_REPLY_MAX);
     const struct record rec = {.slot = (uint16_t)(slot - dd->slots), .len = (uint16_t)reply.len};

@@ -1,7 +1,8 @@
-/* dedup.h: which requests were answered, and how, so that a duplicate gets the same bytes and nothing runs twice.
+/* dedup.h: which requests were answered, and how, so that a duplicate gets the same bytes and nothing runs
+ * twice.
  *
- * A ring of slots, found through hash buckets in O(1), and a ring of bytes with their replies. The oldest make
- * room; what is forgotten before its lifetime has passed is counted. */
+ * A ring of slots, found through hash buckets in O(1), and a ring of bytes with their replies. The oldest
+ * make room; what is forgotten before its lifetime has passed is counted. */
 #ifndef WM_COAP_DEDUP_H
 #define WM_COAP_DEDUP_H
 
@@ -41,16 +42,17 @@ void wm_coap_dedup_init(struct wm_coap_dedup *dd, uint32_t lifetime_ms);
 uint32_t wm_coap_dedup_hash(const struct wm_peer *peer, struct wm_span datagram);
 
 /* The slot of this request, if it is remembered and younger than the lifetime; else NULL. */
-struct wm_coap_dedup_slot *wm_coap_dedup_find(struct wm_coap_dedup *dd, const struct wm_peer *peer, uint16_t mid,
-                                              uint32_t hash, uint32_t now_ms);
+struct wm_coap_dedup_slot *wm_coap_dedup_find(struct wm_coap_dedup *dd, const struct wm_peer *peer,
+                                              uint16_t mid, uint32_t hash, uint32_t now_ms);
 
 /* Remember a request that is not there yet: as acknowledged, until a reply is stored. */
-struct wm_coap_dedup_slot *wm_coap_dedup_add(struct wm_coap_dedup *dd, const struct wm_peer *peer, uint16_t mid,
-                                             uint32_t hash, uint32_t now_ms);
+struct wm_coap_dedup_slot *wm_coap_dedup_add(struct wm_coap_dedup *dd, const struct wm_peer *peer,
+                                             uint16_t mid, uint32_t hash, uint32_t now_ms);
 
 /* Keep a copy of the reply, at most WM_COAP_DEDUP_REPLY_MAX bytes. The slot has none yet. */
 #define WM_COAP_DEDUP_REPLY_MAX (WM_COAP_DEDUP_BYTES - 4)
-void wm_coap_dedup_store(struct wm_coap_dedup *dd, struct wm_coap_dedup_slot *slot, struct wm_span reply, uint32_t now_ms);
+void wm_coap_dedup_store(struct wm_coap_dedup *dd, struct wm_coap_dedup_slot *slot, struct wm_span reply,
+                         uint32_t now_ms);
 
 /* The reply of a slot that is WM_DEDUP_ANSWERED; borrowed until the next store. */
 struct wm_span wm_coap_dedup_reply(const struct wm_coap_dedup *dd, const struct wm_coap_dedup_slot *slot);

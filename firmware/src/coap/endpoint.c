@@ -13,7 +13,8 @@
 /* ACK_TIMEOUT * (2^tries - 1) * ACK_RANDOM_FACTOR + more */
 static uint32_t span_ms(const struct wm_coap_config *config, unsigned tries, uint32_t more)
 {
-    const uint64_t ms = (uint64_t)config->ack_timeout_ms * (((uint64_t)1 << (tries < 31 ? tries : 31)) - 1) * 3 / 2 + more;
+    const uint64_t ms =
+        (uint64_t)config->ack_timeout_ms * (((uint64_t)1 << (tries < 31 ? tries : 31)) - 1) * 3 / 2 + more;
     return ms < TIMEOUT_MAX_MS ? (uint32_t)ms : TIMEOUT_MAX_MS;
 }
 
@@ -45,8 +46,8 @@ struct wm_coap_stats wm_coap_stats(const struct wm_coap_endpoint *ep)
     return stats;
 }
 
-/* A counter through an integer mixer, started at the seed. Not cryptographic: it keeps tokens and message IDs from
- * being guessed without seeing one, no more. */
+/* A counter through an integer mixer, started at the seed. Not cryptographic: it keeps tokens and message IDs
+ * from being guessed without seeing one, no more. */
 uint32_t wm_coap_random(struct wm_coap_endpoint *ep)
 {
     uint32_t x = ep->config.seed + 0x9e3779b9u * ++ep->random_count;
@@ -85,7 +86,8 @@ static void refuse(struct wm_coap_reply *rep, uint8_t code)
 {
     switch (code) {
     case WM_COAP_BAD_OPTION:
-        wm_problem(rep, code, "bad option", "a critical option is unknown, repeated, too long or one too many");
+        wm_problem(rep, code, "bad option",
+                   "a critical option is unknown, repeated, too long or one too many");
         break;
     case WM_COAP_PROXYING_UNSUPPORTED:
         wm_problem(rep, code, "no proxying", "leave out Proxy-Uri and Proxy-Scheme");
@@ -96,8 +98,8 @@ static void refuse(struct wm_coap_reply *rep, uint8_t code)
     }
 }
 
-static void send_reply(struct wm_coap_endpoint *ep, const struct wm_coap_request *req, struct wm_coap_reply *rep,
-                       struct wm_coap_dedup_slot *slot)
+static void send_reply(struct wm_coap_endpoint *ep, const struct wm_coap_request *req,
+                       struct wm_coap_reply *rep, struct wm_coap_dedup_slot *slot)
 {
     const bool              confirmable = req->msg.type == WM_COAP_CON;
     struct wm_coap_reply_to to = {
@@ -120,7 +122,8 @@ static void send_reply(struct wm_coap_endpoint *ep, const struct wm_coap_request
 }
 
 /* A request that was here before and must not run again. */
-static void answer_again(struct wm_coap_endpoint *ep, const struct wm_coap_request *req, const struct wm_coap_dedup_slot *slot)
+static void answer_again(struct wm_coap_endpoint *ep, const struct wm_coap_request *req,
+                         const struct wm_coap_dedup_slot *slot)
 {
     ep->stats.duplicates++;
     if (slot->state == WM_DEDUP_ANSWERED) {
@@ -129,15 +132,16 @@ static void answer_again(struct wm_coap_endpoint *ep, const struct wm_coap_reque
         struct wm_coap_reply rep;
         wm_coap_reply_open(ep, &rep, &req->block2, WM_COAP_SZX_ANY);
         rep.body.skip = 0;
-        wm_problem(&rep, WM_COAP_INTERNAL_ERROR, "reply forgotten", "the request was carried out; its reply is no longer here");
+        wm_problem(&rep, WM_COAP_INTERNAL_ERROR, "reply forgotten",
+                   "the request was carried out; its reply is no longer here");
         send_reply(ep, req, &rep, NULL);
     } else if (req->msg.type == WM_COAP_CON) {
         wm_coap_send_empty(ep, req->peer, WM_COAP_ACK, req->msg.mid);
     }
 }
 
-static void handle_request(struct wm_coap_endpoint *ep, const struct wm_peer *peer, const struct wm_coap_msg *msg,
-                           struct wm_span datagram)
+static void handle_request(struct wm_coap_endpoint *ep, const struct wm_peer *peer,
+                           const struct wm_coap_msg *msg, struct wm_span datagram)
 {
     struct wm_coap_request req;
     struct wm_coap_reply   rep;
@@ -191,7 +195,8 @@ static void handle_request(struct wm_coap_endpoint *ep, const struct wm_peer *pe
 
 /* ---- datagrams ---- */
 
-static void take(struct wm_coap_endpoint *ep, const struct wm_peer *peer, const struct wm_coap_msg *msg, struct wm_span datagram)
+static void take(struct wm_coap_endpoint *ep, const struct wm_peer *peer, const struct wm_coap_msg *msg,
+                 struct wm_span datagram)
 {
     const unsigned class = msg->code >> 5;
     const bool     is_response = class >= 2 && class <= 5;
@@ -221,7 +226,8 @@ static void take(struct wm_coap_endpoint *ep, const struct wm_peer *peer, const 
     }
 }
 
-void wm_coap_input(struct wm_coap_endpoint *ep, const struct wm_peer *peer, struct wm_span datagram, uint32_t now_ms)
+void wm_coap_input(struct wm_coap_endpoint *ep, const struct wm_peer *peer, struct wm_span datagram,
+                   uint32_t now_ms)
 {
     struct wm_coap_msg msg;
     ep->now_ms = now_ms;
@@ -230,7 +236,8 @@ void wm_coap_input(struct wm_coap_endpoint *ep, const struct wm_peer *peer, stru
     if (err != 0) {
         ep->stats.rx_bad++;
         /* Another version is not even reset (RFC 7252, 3). */
-        if (err == WM_ERR_MALFORMED && msg.type == WM_COAP_CON && datagram.ptr[0] >> 6 == 1 && !peer->multicast) {
+        if (err == WM_ERR_MALFORMED && msg.type == WM_COAP_CON && datagram.ptr[0] >> 6 == 1 &&
+            !peer->multicast) {
             wm_coap_send_empty(ep, peer, WM_COAP_RST, msg.mid);
         }
     } else if (peer->multicast) {

@@ -4,9 +4,10 @@
  *
  *   datagram -> parse -> duplicate? replay the reply : decode -> handler -> reply -> send
  *
- * A handler answers at once, or takes a ticket and answers later. A ticket's request is acknowledged by itself when
- * it is repeated or after half of ACK_TIMEOUT; its reply is then a message of its own, confirmable if the request was.
- * Handlers may see a safe request twice (GET, FETCH); POST, PUT, DELETE at most once, see docs/PROTOCOL.md 2. */
+ * A handler answers at once, or takes a ticket and answers later. A ticket's request is acknowledged by
+ * itself when it is repeated or after half of ACK_TIMEOUT; its reply is then a message of its own,
+ * confirmable if the request was. Handlers may see a safe request twice (GET, FETCH); POST, PUT, DELETE at
+ * most once, see docs/PROTOCOL.md 2. */
 #ifndef WM_COAP_ENDPOINT_H
 #define WM_COAP_ENDPOINT_H
 
@@ -34,37 +35,44 @@ typedef void wm_coap_on_response(void *ctx, const struct wm_coap_msg *rsp, int e
 void wm_coap_init(struct wm_coap_endpoint *ep, const struct wm_coap_config *config);
 
 /* Take one datagram, and answer it unless its handler defers. */
-void wm_coap_input(struct wm_coap_endpoint *ep, const struct wm_peer *peer, struct wm_span datagram, uint32_t now_ms);
+void wm_coap_input(struct wm_coap_endpoint *ep, const struct wm_peer *peer, struct wm_span datagram,
+                   uint32_t now_ms);
 
-/* Retransmissions, late acknowledgements, notifications, leisure. Returns milliseconds until it wants to be called
- * again, at most 60000. */
+/* Retransmissions, late acknowledgements, notifications, leisure. Returns milliseconds until it wants to be
+ * called again, at most 60000. */
 uint32_t wm_coap_poll(struct wm_coap_endpoint *ep, uint32_t now_ms);
 
 /* ---- tickets: answering later ---- */
 
-/* From within a handler: keep what is needed to answer req later. Returns a ticket >= 0, or WM_ERR_NOSPACE: refuse with
- * 5.03. The handler then sets rep->deferred. */
+/* From within a handler: keep what is needed to answer req later. Returns a ticket >= 0, or WM_ERR_NOSPACE:
+ * refuse with 5.03. The handler then sets rep->deferred. Notifications and answers to multicast cannot be
+ * deferred: for these it is always WM_ERR_NOSPACE. */
 int wm_coap_defer(struct wm_coap_endpoint *ep, const struct wm_coap_request *req);
 
 /* Give a ticket back unused: from within the same handler, which then answers at once. */
 void wm_coap_forget(struct wm_coap_endpoint *ep, int ticket);
 
-/* Answer: begin, fill the reply (as in a handler), end. Between the two nothing else of the endpoint may be called. */
+/* Answer: begin, fill the reply (as in a handler), end. Between the two nothing else of the endpoint may be
+ * called. A reply that is a message of its own has blocks that fit WM_COAP_EXCHANGE_BYTES (128 bytes by
+ * default); if no exchange is free it is sent once, non-confirmable. */
 struct wm_coap_reply *wm_coap_respond_begin(struct wm_coap_endpoint *ep, int ticket, uint32_t now_ms);
 void wm_coap_respond_end(struct wm_coap_endpoint *ep, int ticket);
 
 /* ---- observe ---- */
 
-/* What is observed under key has changed: its observers hear of it, at most once in WM_OBSERVE_MIN_MS each, the latest state. */
+/* What is observed under key has changed: its observers hear of it, at most once in WM_OBSERVE_MIN_MS each,
+ * the latest state. */
 void wm_coap_notify(struct wm_coap_endpoint *ep, uint32_t key);
 
 /* ---- client ---- */
 
-/* Begin a confirmable request to peer; add options and payload to the writer; commit sends it. One response or one error
- * reaches on_response. Returns NULL: no exchange free. */
-struct wm_coap_writer *wm_coap_client_begin(struct wm_coap_endpoint *ep, const struct wm_peer *peer, uint8_t method);
+/* Begin a confirmable request to peer; add options and payload to the writer; commit sends it. One response
+ * or one error reaches on_response. Returns NULL: no exchange free. */
+struct wm_coap_writer *wm_coap_client_begin(struct wm_coap_endpoint *ep, const struct wm_peer *peer,
+                                            uint8_t method);
 /* Returns 0 or WM_ERR_NOSPACE: the request was too large and is forgotten. */
-int wm_coap_client_commit(struct wm_coap_endpoint *ep, wm_coap_on_response *on_response, void *ctx, uint32_t now_ms);
+int wm_coap_client_commit(struct wm_coap_endpoint *ep, wm_coap_on_response *on_response, void *ctx,
+                          uint32_t now_ms);
 
 struct wm_coap_stats wm_coap_stats(const struct wm_coap_endpoint *ep);
 

@@ -11,8 +11,9 @@ struct wm_coap_exchange *wm_coap_exchange_free(struct wm_coap_endpoint *ep)
     return NULL;
 }
 
-void wm_coap_exchange_start(struct wm_coap_endpoint *ep, struct wm_coap_exchange *ex, const struct wm_peer *peer,
-                            uint16_t mid, size_t len, wm_coap_on_response *on_response, void *ctx)
+void wm_coap_exchange_start(struct wm_coap_endpoint *ep, struct wm_coap_exchange *ex,
+                            const struct wm_peer *peer, uint16_t mid, size_t len,
+                            wm_coap_on_response *on_response, void *ctx)
 {
     WM_ASSERT(ex->state == WM_EXCHANGE_FREE && len <= sizeof ex->buf);
     ex->state = WM_EXCHANGE_SENT;
@@ -36,7 +37,8 @@ void wm_coap_exchange_end(struct wm_coap_exchange *ex, const struct wm_coap_msg 
     }
 }
 
-static struct wm_coap_exchange *sent_with(struct wm_coap_endpoint *ep, const struct wm_peer *peer, uint16_t mid)
+static struct wm_coap_exchange *sent_with(struct wm_coap_endpoint *ep, const struct wm_peer *peer,
+                                          uint16_t mid)
 {
     for (size_t i = 0; i < WM_COAP_EXCHANGES; i++) {
         struct wm_coap_exchange *ex = &ep->exchanges[i];

@@ -31,8 +31,8 @@ static inline bool wm_coap_same_peer(const struct wm_peer *a, const struct wm_pe
     return a->link == b->link && a->addr_len == b->addr_len && memcmp(a->addr, b->addr, a->addr_len) == 0;
 }
 
-void     wm_coap_send(struct wm_coap_endpoint *ep, const struct wm_peer *peer, struct wm_span datagram);
-void     wm_coap_send_empty(struct wm_coap_endpoint *ep, const struct wm_peer *peer, uint8_t type, uint16_t mid);
+void wm_coap_send(struct wm_coap_endpoint *ep, const struct wm_peer *peer, struct wm_span datagram);
+void wm_coap_send_empty(struct wm_coap_endpoint *ep, const struct wm_peer *peer, uint8_t type, uint16_t mid);
 uint32_t wm_coap_random(struct wm_coap_endpoint *ep);
 /* ACK_TIMEOUT times 1 to 1.5 (RFC 7252, 4.2), and the one after it. */
 uint32_t wm_coap_first_timeout(struct wm_coap_endpoint *ep);
@@ -55,16 +55,18 @@ uint8_t wm_coap_szx_within(size_t payload_bytes);
 #define WM_COAP_SZX_ANY 6 /* as much as WM_COAP_PAYLOAD_BYTES allows */
 
 /* Start a reply: its body goes to the window of tx that block2 asks for, in blocks of at most szx_max. */
-void wm_coap_reply_open(struct wm_coap_endpoint *ep, struct wm_coap_reply *rep, const struct wm_coap_block *block2,
-                        uint8_t szx_max);
+void wm_coap_reply_open(struct wm_coap_endpoint *ep, struct wm_coap_reply *rep,
+                        const struct wm_coap_block *block2, uint8_t szx_max);
 /* The client has this representation already: 2.03 (RFC 7252, 5.10.6.2). */
 void wm_coap_reply_validate(struct wm_coap_reply *rep, const struct wm_coap_request *req);
 /* Write header and options in front of the body. Returns the message, borrowed from tx. */
-struct wm_span wm_coap_reply_close(struct wm_coap_endpoint *ep, struct wm_coap_reply *rep, const struct wm_coap_reply_to *to);
+struct wm_span wm_coap_reply_close(struct wm_coap_endpoint *ep, struct wm_coap_reply *rep,
+                                   const struct wm_coap_reply_to *to);
 
 /* ---- ticket.c ---- */
 
-struct wm_coap_ticket *wm_coap_ticket_of(struct wm_coap_endpoint *ep, const struct wm_peer *peer, uint16_t mid, uint32_t hash);
+struct wm_coap_ticket *wm_coap_ticket_of(struct wm_coap_endpoint *ep, const struct wm_peer *peer,
+                                         uint16_t mid, uint32_t hash);
 void wm_coap_ticket_ack(struct wm_coap_endpoint *ep, struct wm_coap_ticket *ticket);
 void wm_coap_ticket_poll(struct wm_coap_endpoint *ep);
 uint32_t wm_coap_request_hash(struct wm_coap_endpoint *ep, const struct wm_peer *peer);
@@ -73,8 +75,9 @@ uint32_t wm_coap_request_hash(struct wm_coap_endpoint *ep, const struct wm_peer 
 
 struct wm_coap_exchange *wm_coap_exchange_free(struct wm_coap_endpoint *ep);
 /* Send what is in ex->buf, and again until somebody acknowledges it. */
-void wm_coap_exchange_start(struct wm_coap_endpoint *ep, struct wm_coap_exchange *ex, const struct wm_peer *peer,
-                            uint16_t mid, size_t len, wm_coap_on_response *on_response, void *ctx);
+void wm_coap_exchange_start(struct wm_coap_endpoint *ep, struct wm_coap_exchange *ex,
+                            const struct wm_peer *peer, uint16_t mid, size_t len,
+                            wm_coap_on_response *on_response, void *ctx);
 void wm_coap_exchange_end(struct wm_coap_exchange *ex, const struct wm_coap_msg *rsp, int err);
 /* An empty ACK or a RST. Returns whether it was for one of them. */
 bool wm_coap_exchange_acked(struct wm_coap_endpoint *ep, const struct wm_peer *peer, uint16_t mid);
@@ -83,26 +86,29 @@ void wm_coap_exchange_poll(struct wm_coap_endpoint *ep);
 
 /* ---- client.c ---- */
 
-void wm_coap_client_response(struct wm_coap_endpoint *ep, const struct wm_peer *peer, const struct wm_coap_msg *rsp);
+void wm_coap_client_response(struct wm_coap_endpoint *ep, const struct wm_peer *peer,
+                             const struct wm_coap_msg *rsp);
 
 /* ---- stored.c ---- */
 
 /* False: it is too large to keep. */
-bool wm_coap_stored_keep(struct wm_coap_stored *st, const struct wm_peer *peer, const struct wm_coap_msg *msg);
+bool wm_coap_stored_keep(struct wm_coap_stored *st, const struct wm_peer *peer,
+                         const struct wm_coap_msg *msg);
 /* Ask the handler; the reply is open afterwards. req borrows from st. */
-void wm_coap_stored_ask(struct wm_coap_endpoint *ep, const struct wm_coap_stored *st, struct wm_coap_request *req,
-                        struct wm_coap_reply *rep);
-void wm_coap_delayed_take(struct wm_coap_endpoint *ep, const struct wm_peer *peer, const struct wm_coap_msg *msg);
+void wm_coap_stored_ask(struct wm_coap_endpoint *ep, const struct wm_coap_stored *st,
+                        struct wm_coap_request *req, struct wm_coap_reply *rep);
+void wm_coap_delayed_take(struct wm_coap_endpoint *ep, const struct wm_peer *peer,
+                          const struct wm_coap_msg *msg);
 void wm_coap_delayed_poll(struct wm_coap_endpoint *ep);
 
 /* ---- observe.c ---- */
 
 /* A GET came: end the observation that its token stands for, unless it goes on with it. */
 void wm_coap_observe_before(struct wm_coap_endpoint *ep, const struct wm_coap_request *req);
-/* It was answered: register it if that is asked for and possible. Returns the Observe option's value, or -1. mid: of
- * the reply, if it is not an ACK, else negative. */
-int32_t wm_coap_observe_after(struct wm_coap_endpoint *ep, const struct wm_coap_request *req, const struct wm_coap_reply *rep,
-                              int32_t mid);
+/* It was answered: register it if that is asked for and possible. Returns the Observe option's value, or -1.
+ * mid: of the reply, if it is not an ACK, else negative. */
+int32_t wm_coap_observe_after(struct wm_coap_endpoint *ep, const struct wm_coap_request *req,
+                              const struct wm_coap_reply *rep, int32_t mid);
 bool wm_coap_observe_acked(struct wm_coap_endpoint *ep, const struct wm_peer *peer, uint16_t mid);
 void wm_coap_observe_reset(struct wm_coap_endpoint *ep, const struct wm_peer *peer, uint16_t mid);
 void wm_coap_observe_poll(struct wm_coap_endpoint *ep);

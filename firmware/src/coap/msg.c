@@ -33,7 +33,8 @@ static bool read_option(struct wm_span *rest, uint32_t *number, struct wm_span *
     const uint8_t first = rest->ptr[0];
     uint32_t      delta, len;
     *rest = wm_span(rest->ptr + 1, rest->len - 1);
-    if (!read_extended(rest, first >> 4, &delta) || !read_extended(rest, first & 0xfu, &len) || len > rest->len) {
+    if (!read_extended(rest, first >> 4, &delta) || !read_extended(rest, first & 0xfu, &len) ||
+        len > rest->len) {
         return false;
     }
     *number += delta;
@@ -173,7 +174,8 @@ void wm_coap_write_opt(struct wm_coap_writer *w, uint32_t number, struct wm_span
 
 void wm_coap_write_opt_uint(struct wm_coap_writer *w, uint32_t number, uint32_t value)
 {
-    const uint8_t raw[4] = {(uint8_t)(value >> 24), (uint8_t)(value >> 16), (uint8_t)(value >> 8), (uint8_t)value};
+    const uint8_t raw[4] = {(uint8_t)(value >> 24), (uint8_t)(value >> 16), (uint8_t)(value >> 8),
+                            (uint8_t)value};
     size_t        zeros = 0;
     while (zeros < sizeof raw && raw[zeros] == 0) {
         zeros++;

@@ -37,17 +37,37 @@ enum wm_coap_code {
 };
 
 enum wm_coap_option {
-    WM_COAP_IF_MATCH = 1, WM_COAP_URI_HOST = 3, WM_COAP_ETAG = 4, WM_COAP_IF_NONE_MATCH = 5, WM_COAP_OBSERVE = 6,
-    WM_COAP_URI_PORT = 7, WM_COAP_LOCATION_PATH = 8, WM_COAP_URI_PATH = 11, WM_COAP_CONTENT_FORMAT = 12,
-    WM_COAP_MAX_AGE = 14, WM_COAP_URI_QUERY = 15, WM_COAP_ACCEPT = 17, WM_COAP_LOCATION_QUERY = 20,
-    WM_COAP_BLOCK2 = 23, WM_COAP_BLOCK1 = 27, WM_COAP_SIZE2 = 28, WM_COAP_PROXY_URI = 35, WM_COAP_PROXY_SCHEME = 39,
-    WM_COAP_SIZE1 = 60, WM_COAP_REQUEST_TAG = 292,
+    WM_COAP_IF_MATCH = 1,
+    WM_COAP_URI_HOST = 3,
+    WM_COAP_ETAG = 4,
+    WM_COAP_IF_NONE_MATCH = 5,
+    WM_COAP_OBSERVE = 6,
+    WM_COAP_URI_PORT = 7,
+    WM_COAP_LOCATION_PATH = 8,
+    WM_COAP_URI_PATH = 11,
+    WM_COAP_CONTENT_FORMAT = 12,
+    WM_COAP_MAX_AGE = 14,
+    WM_COAP_URI_QUERY = 15,
+    WM_COAP_ACCEPT = 17,
+    WM_COAP_LOCATION_QUERY = 20,
+    WM_COAP_BLOCK2 = 23,
+    WM_COAP_BLOCK1 = 27,
+    WM_COAP_SIZE2 = 28,
+    WM_COAP_PROXY_URI = 35,
+    WM_COAP_PROXY_SCHEME = 39,
+    WM_COAP_SIZE1 = 60,
+    WM_COAP_REQUEST_TAG = 292,
 };
 
 enum wm_coap_format {
     WM_FORMAT_NONE = -1,
-    WM_FORMAT_TEXT = 0, WM_FORMAT_LINKS = 40, WM_FORMAT_OCTETS = 42, WM_FORMAT_CBOR = 60, WM_FORMAT_MULTIPART = 62,
-    WM_FORMAT_SENML_CBOR = 112, WM_FORMAT_PROBLEM = 257,
+    WM_FORMAT_TEXT = 0,
+    WM_FORMAT_LINKS = 40,
+    WM_FORMAT_OCTETS = 42,
+    WM_FORMAT_CBOR = 60,
+    WM_FORMAT_MULTIPART = 62,
+    WM_FORMAT_SENML_CBOR = 112,
+    WM_FORMAT_PROBLEM = 257,
 };
 
 #define WM_COAP_TOKEN_BYTES 8
@@ -87,8 +107,8 @@ bool wm_coap_opts_next(struct wm_coap_opt_iter *iter, struct wm_coap_opt *opt);
 /* An option's value as an unsigned integer (RFC 7252, 3.2). WM_ERR_ARG: longer than four bytes. */
 int wm_coap_opt_uint(struct wm_span value, uint32_t *out);
 
-/* Writes one message front to back. After the first error every call does nothing and finish tells. An option or payload
- * that does not fit is left out whole. */
+/* Writes one message front to back. After the first error every call does nothing and finish tells. An option
+ * or payload that does not fit is left out whole. */
 struct wm_coap_writer {
     uint8_t *buf;
     size_t   cap, len;

@@ -10,11 +10,12 @@
 
 #define DETAIL_BYTES 120 /* longer ones are cut */
 
-/* No problem is as long as this. A window behind it belongs to the representation that the client was reading,
- * and would only hide why it cannot go on. */
+/* No problem is as long as this. A window behind it belongs to the representation that the client was
+ * reading, and would only hide why it cannot go on. */
 #define REWIND_BYTES 512
 
-void wm_problem_open(struct wm_coap_reply *rep, uint8_t code, const char *title, const char *detail, size_t pairs)
+void wm_problem_open(struct wm_coap_reply *rep, uint8_t code, const char *title, const char *detail,
+                     size_t pairs)
 {
     rep->code = code;
     rep->deferred = false;
@@ -46,7 +47,8 @@ void wm_problem(struct wm_coap_reply *rep, uint8_t code, const char *title, cons
         va_start(ap, format);
         const int len = wm_vformat(detail, sizeof detail, format, ap);
         va_end(ap);
-        /* Text in CBOR is UTF-8, but names quoted from a request may be anything, and a cut may fall anywhere. */
+        /* Text in CBOR is UTF-8, but names quoted from a request may be anything, and a cut may fall
+         * anywhere. */
         for (int i = 0; i < len; i++) {
             if (detail[i] < ' ' || detail[i] > '~') {
                 detail[i] = '?';

@@ -13,8 +13,8 @@ uint8_t wm_coap_szx_within(size_t payload_bytes)
     return szx;
 }
 
-void wm_coap_reply_open(struct wm_coap_endpoint *ep, struct wm_coap_reply *rep, const struct wm_coap_block *block2,
-                        uint8_t szx_max)
+void wm_coap_reply_open(struct wm_coap_endpoint *ep, struct wm_coap_reply *rep,
+                        const struct wm_coap_block *block2, uint8_t szx_max)
 {
     uint8_t szx = szx_max;
     while ((size_t)16 << szx > WM_COAP_PAYLOAD_BYTES) {
@@ -48,7 +48,8 @@ static uint32_t block_value(size_t num, bool more, uint8_t szx)
     return (uint32_t)(num << 4 | (size_t)more << 3 | szx);
 }
 
-struct wm_span wm_coap_reply_close(struct wm_coap_endpoint *ep, struct wm_coap_reply *rep, const struct wm_coap_reply_to *to)
+struct wm_span wm_coap_reply_close(struct wm_coap_endpoint *ep, struct wm_coap_reply *rep,
+                                   const struct wm_coap_reply_to *to)
 {
     WM_ASSERT(rep->code != WM_COAP_EMPTY && rep->etag_len <= WM_COAP_ETAG_BYTES);
     const bool error = rep->code >= WM_COAP_BAD_REQUEST;
@@ -84,7 +85,8 @@ struct wm_span wm_coap_reply_close(struct wm_coap_endpoint *ep, struct wm_coap_r
         wm_coap_write_opt_uint(&w, WM_COAP_BLOCK2, block_value(off >> (szx + 4), more, szx));
     }
     if (rep->block1.present) {
-        wm_coap_write_opt_uint(&w, WM_COAP_BLOCK1, block_value(rep->block1.num, rep->block1.more, rep->block1.szx));
+        wm_coap_write_opt_uint(&w, WM_COAP_BLOCK1,
+                               block_value(rep->block1.num, rep->block1.more, rep->block1.szx));
     }
     if (blockwise && off == 0) {
         wm_coap_write_opt_uint(&w, WM_COAP_SIZE2, (uint32_t)total);

@@ -2,8 +2,8 @@
 
 #include "wasmote/err.h"
 
-/* Whether an option stands with its number alone, is as long as its definition allows (RFC 7252, 5.10) and may
- * come again. What breaks this counts as not recognized (5.4.3, 5.4.5). */
+/* Whether an option stands with its number alone, is as long as its definition allows (RFC 7252, 5.10) and
+ * may come again. What breaks this counts as not recognized (5.4.3, 5.4.5). */
 struct shape {
     uint8_t min, max;
     bool    repeatable;
@@ -115,8 +115,9 @@ static int take(struct wm_coap_request *req, uint32_t number, struct wm_span val
     case WM_COAP_BLOCK2:
         return decode_block(&req->block2, value) ? 0 : WM_COAP_BAD_REQUEST;
     case WM_COAP_REQUEST_TAG:
-        /* Several together are one identity (RFC 9175, 3.2). They lie behind each other in the message, so the bytes
-         * from the first value to the end of the last, with the option heads between them, tell most lists apart. */
+        /* Several together are one identity (RFC 9175, 3.2). They lie behind each other in the message, so
+         * the bytes from the first value to the end of the last, with the option heads between them, tell
+         * most lists apart. */
         if (!req->has_request_tag) {
             req->request_tag = value;
         }
@@ -132,7 +133,8 @@ static int take(struct wm_coap_request *req, uint32_t number, struct wm_span val
     return ok ? 0 : WM_COAP_BAD_OPTION;
 }
 
-int wm_coap_request_decode(struct wm_coap_request *req, const struct wm_peer *peer, const struct wm_coap_msg *msg)
+int wm_coap_request_decode(struct wm_coap_request *req, const struct wm_peer *peer,
+                           const struct wm_coap_msg *msg)
 {
     /* Field by field: the lists are most of the struct and need no clearing. */
     req->peer = peer;

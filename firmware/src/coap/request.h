@@ -20,7 +20,10 @@ struct wm_coap_block {
 };
 
 static inline size_t wm_coap_block_size(const struct wm_coap_block *b) { return (size_t)16 << b->szx; }
-static inline size_t wm_coap_block_offset(const struct wm_coap_block *b) { return (size_t)b->num << (b->szx + 4); }
+static inline size_t wm_coap_block_offset(const struct wm_coap_block *b)
+{
+    return (size_t)b->num << (b->szx + 4);
+}
 
 /* A request with its options decoded. Spans are borrowed from the datagram: gone when the handler returns. */
 struct wm_coap_request {
@@ -34,7 +37,7 @@ struct wm_coap_request {
     struct wm_span        etag[WM_COAP_ETAG_MAX];
     bool                  if_none_match;
     bool                  has_request_tag;
-    struct wm_span        request_tag; /* at most WM_COAP_REQUEST_TAG_BYTES, of several the first of their bytes */
+    struct wm_span        request_tag; /* at most WM_COAP_REQUEST_TAG_BYTES; of several, their first bytes */
     int32_t               content_format, accept; /* WM_FORMAT_NONE: absent */
     int32_t               observe;                /* -1: absent; 0 register, 1 deregister */
     int64_t               size1;                  /* -1: absent */
@@ -42,9 +45,11 @@ struct wm_coap_request {
     struct wm_span        payload;
 };
 
-/* Decode options. Returns 0 or the code to refuse with: 4.02 for an unknown or misused critical option or more segments
- * than the maxima above, 4.00 for a bad block option, 5.05 for proxying. Elective options that are malformed are ignored. */
-int wm_coap_request_decode(struct wm_coap_request *req, const struct wm_peer *peer, const struct wm_coap_msg *msg);
+/* Decode options. Returns 0 or the code to refuse with: 4.02 for an unknown or misused critical option or
+ * more segments than the maxima above, 4.00 for a bad block option, 5.05 for proxying. Elective options that
+ * are malformed are ignored. */
+int wm_coap_request_decode(struct wm_coap_request *req, const struct wm_peer *peer,
+                           const struct wm_coap_msg *msg);
 
 /* Value of a query `key=value`; false if absent. A query without `=` has an empty value. */
 bool wm_coap_query(const struct wm_coap_request *req, const char *key, struct wm_span *value);
@@ -65,14 +70,15 @@ struct wm_coap_reply {
 /* Forget what was said so far, so that a handler can start again. */
 void wm_coap_reply_reset(struct wm_coap_reply *rep);
 
-/* problem.c: an error reply (RFC 9290): code, title, detail as in base/fmt.h (format may be NULL). Replaces body, ETag,
- * content-format and observe key; Max-Age, Size1 and Block1 stay, so they may be set before or after. What is not
- * printable ASCII in the detail becomes '?'. */
+/* problem.c: an error reply (RFC 9290): code, title, detail as in base/fmt.h (format may be NULL). Replaces
+ * body, ETag, content-format and observe key; Max-Age, Size1 and Block1 stay, so they may be set before or
+ * after. What is not printable ASCII in the detail becomes '?'. */
 void wm_problem(struct wm_coap_reply *rep, uint8_t code, const char *title, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* The same with `pairs` custom members (docs/PROTOCOL.md 6): the caller writes them to rep->body with wm_cbor_*
- * right after this call, each a text key and a value. detail: UTF-8, or NULL. */
-void wm_problem_open(struct wm_coap_reply *rep, uint8_t code, const char *title, const char *detail, size_t pairs);
+/* The same with `pairs` custom members (docs/PROTOCOL.md 6): the caller writes them to rep->body with
+ * wm_cbor_* right after this call, each a text key and a value. detail: UTF-8, or NULL. */
+void wm_problem_open(struct wm_coap_reply *rep, uint8_t code, const char *title, const char *detail,
+                     size_t pairs);
 
 #endif

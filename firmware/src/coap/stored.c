@@ -13,8 +13,8 @@ bool wm_coap_stored_keep(struct wm_coap_stored *st, const struct wm_peer *peer, 
     return true;
 }
 
-void wm_coap_stored_ask(struct wm_coap_endpoint *ep, const struct wm_coap_stored *st, struct wm_coap_request *req,
-                        struct wm_coap_reply *rep)
+void wm_coap_stored_ask(struct wm_coap_endpoint *ep, const struct wm_coap_stored *st,
+                        struct wm_coap_request *req, struct wm_coap_reply *rep)
 {
     struct wm_coap_msg msg = {
         .type = WM_COAP_NON,
@@ -36,7 +36,8 @@ void wm_coap_stored_ask(struct wm_coap_endpoint *ep, const struct wm_coap_stored
 
 /* ---- multicast: RFC 7252, 8 ---- */
 
-void wm_coap_delayed_take(struct wm_coap_endpoint *ep, const struct wm_peer *peer, const struct wm_coap_msg *msg)
+void wm_coap_delayed_take(struct wm_coap_endpoint *ep, const struct wm_peer *peer,
+                          const struct wm_coap_msg *msg)
 {
     if (msg->type != WM_COAP_NON || msg->code != WM_COAP_GET) {
         return;

@@ -1,10 +1,11 @@
 #include "base/assert.h"
 #include "coap/internal.h"
 
-/* A separate reply has to fit an exchange's buffer, as it may have to be sent again: its blocks are as large as
- * leaves room for the longest head there. The client fetches the rest with Block2. */
+/* A separate reply has to fit an exchange's buffer, as it may have to be sent again: its blocks are as large
+ * as leaves room for the longest head there. The client fetches the rest with Block2. */
 #define SEPARATE_PAYLOAD_BYTES (WM_COAP_EXCHANGE_BYTES - WM_COAP_HEAD_BYTES)
-_Static_assert(WM_COAP_EXCHANGE_BYTES >= WM_COAP_HEAD_BYTES + 16, "WM_COAP_EXCHANGE_BYTES: room for the smallest block");
+_Static_assert(WM_COAP_EXCHANGE_BYTES >= WM_COAP_HEAD_BYTES + 16,
+               "WM_COAP_EXCHANGE_BYTES: room for the smallest block");
 
 uint32_t wm_coap_request_hash(struct wm_coap_endpoint *ep, const struct wm_peer *peer)
 {
@@ -15,7 +16,8 @@ uint32_t wm_coap_request_hash(struct wm_coap_endpoint *ep, const struct wm_peer 
     return ep->request_hash;
 }
 
-struct wm_coap_ticket *wm_coap_ticket_of(struct wm_coap_endpoint *ep, const struct wm_peer *peer, uint16_t mid, uint32_t hash)
+struct wm_coap_ticket *wm_coap_ticket_of(struct wm_coap_endpoint *ep, const struct wm_peer *peer,
+                                         uint16_t mid, uint32_t hash)
 {
     for (size_t i = 0, left = ep->tickets_used; left > 0; i++) {
         struct wm_coap_ticket *ticket = &ep->tickets[i];
@@ -106,10 +108,12 @@ struct wm_coap_reply *wm_coap_respond_begin(struct wm_coap_endpoint *ep, int i, 
 {
     const struct wm_coap_ticket *ticket = ticket_at(ep, i);
     ep->now_ms = now_ms;
-    /* Without a free exchange the reply goes out once, non-confirmable (RFC 7252, 5.2.3 leaves the choice). */
+    /* Without a free exchange the reply goes out once, non-confirmable (RFC 7252, 5.2.3 leaves the choice).
+     */
     ep->reply_exchange = ticket->acked ? wm_coap_exchange_free(ep) : NULL;
     wm_coap_reply_open(ep, &ep->reply, &ticket->block2,
-                       ep->reply_exchange != NULL ? wm_coap_szx_within(SEPARATE_PAYLOAD_BYTES) : WM_COAP_SZX_ANY);
+                       ep->reply_exchange != NULL ? wm_coap_szx_within(SEPARATE_PAYLOAD_BYTES)
+                                                  : WM_COAP_SZX_ANY);
     return &ep->reply;
 }
 
@@ -119,12 +123,14 @@ void wm_coap_respond_end(struct wm_coap_endpoint *ep, int i)
     struct wm_coap_exchange *ex = ep->reply_exchange;
     const bool               piggybacked = ticket->confirmable && !ticket->acked;
     struct wm_coap_reply_to  to = {
-         .peer = &ticket->peer,
-         .type = piggybacked ? WM_COAP_ACK : ex != NULL ? WM_COAP_CON : WM_COAP_NON,
-         .mid = piggybacked ? ticket->mid : ep->next_mid++,
-         .token = wm_span(ticket->token, ticket->token_len),
-         .block2 = &ticket->block2,
-         .observe = -1,
+        .peer = &ticket->peer,
+        .type = piggybacked  ? WM_COAP_ACK
+                : ex != NULL ? WM_COAP_CON
+                             : WM_COAP_NON,
+        .mid = piggybacked ? ticket->mid : ep->next_mid++,
+        .token = wm_span(ticket->token, ticket->token_len),
+        .block2 = &ticket->block2,
+        .observe = -1,
     };
     const struct wm_span message = wm_coap_reply_close(ep, &ep->reply, &to);
     if (ex != NULL) {

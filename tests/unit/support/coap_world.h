@@ -1,6 +1,6 @@
-/* coap_world.h: an endpoint, its handler, and the network around it, for tests. Time moves by world_advance only, and the
- * endpoint is polled only when it asked for it, so a timer that it forgets to announce is a timer that never ends.
- * Include after cmocka.h. */
+/* coap_world.h: an endpoint, its handler, and the network around it, for tests. Time moves by world_advance
+ * only, and the endpoint is polled only when it asked for it, so a timer that it forgets to announce is a
+ * timer that never ends. Include after cmocka.h. */
 #ifndef TEST_COAP_WORLD_H
 #define TEST_COAP_WORLD_H
 
@@ -118,7 +118,8 @@ static inline void world_begin(uint32_t now_ms, uint32_t seed)
 {
     memset(&world, 0, sizeof world);
     world.now_ms = now_ms;
-    world.answer = (struct answer){.code = WM_COAP_CHANGED, .content_format = -1, .max_age_s = -1, .size1 = -1};
+    world.answer =
+        (struct answer){.code = WM_COAP_CHANGED, .content_format = -1, .max_age_s = -1, .size1 = -1};
     wm_coap_init(&world.ep, &(struct wm_coap_config){
                                 .ctx = &world,
                                 .handle = world_handle,
