@@ -1,0 +1,107 @@
+/* Which export a call means, also right after the function has been replaced or removed. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "functions/functions.h"
+
+static _Alignas(8) uint8_t region[256 * 1024];
+static struct wm_store     store;
+static struct wm_functions functions;
+
+static int setup(void **state)
+{
+    (void)state;
+    struct wm_heap *heap = wm_heap_init(region, sizeof region);
+    wm_store_init(&store, heap);
+    wm_functions_init(&functions, heap, &store);
+    return 0;
+}
+
+static struct wm_function *install(const char *name, const char *module)
+{
+    char path[512];
+    uint8_t bytes[4096], digest[WM_SHA256_BYTES] = {0};
+    snprintf(path, sizeof path, "%s/%s.wasm", WM_MODULES_DIR, module);
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    const size_t len = fread(bytes, 1, sizeof bytes, file);
+    fclose(file);
+    const int record = wm_store_begin(&store, len);
+    assert_true(record >= 0);
+    assert_int_equal(wm_store_append(&store, record, wm_span(bytes, len)), 0);
+    struct wm_install report;
+    assert_int_equal(wm_functions_install(&functions, wm_span_str(name), record, digest, &report), 0);
+    return wm_functions_find(&functions, wm_span_str(name));
+}
+
+static struct wm_target target_of(const struct wm_function *fn, const char *ref)
+{
+    struct wm_target target;
+    assert_int_equal(wm_functions_target(&functions, fn, wm_span_str(ref), &target), 0);
+    return target;
+}
+
+static void test_functions_target_is_the_same_when_asked_again(void **state)
+{
+    (void)state;
+    const struct wm_function *fn = install("f", "target_new");
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(target_of(fn, "a").export.index, 1);
+        assert_int_equal(target_of(fn, "a").export.index, 1);
+        assert_int_equal(target_of(fn, "b").export.index, 0);
+        assert_int_equal(target_of(fn, ":1").export.index, 1);
+        assert_int_equal(target_of(fn, ":0").export.index, 0);
+    }
+    struct wm_target target;
+    assert_int_equal(wm_functions_target(&functions, fn, wm_span_str("c"), &target), WM_ERR_NOTFOUND);
+    assert_int_equal(wm_functions_target(&functions, fn, wm_span_str(""), &target), WM_ERR_NOTFOUND); /* two, no default */
+}
+
+static void test_functions_target_follows_a_replacement(void **state)
+{
+    (void)state;
+    const struct wm_function *fn = install("f", "target_old");
+    assert_true(target_of(fn, "a").bytes);
+    assert_true(target_of(fn, "").bytes);
+    fn = install("f", "target_new");
+    assert_false(target_of(fn, "a").bytes);
+    assert_int_equal(target_of(fn, "a").signature.params.len, 1);
+    fn = install("f", "target_old");
+    assert_int_equal(target_of(fn, "a").signature.params.len, 0);
+}
+
+static void test_functions_target_tells_functions_apart(void **state)
+{
+    (void)state;
+    const struct wm_function *f = install("f", "target_old"), *g = install("g", "target_new");
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(target_of(f, "a").export.item, 0);
+        assert_int_equal(target_of(g, "a").export.item, 1);
+    }
+}
+
+static void test_functions_target_is_forgotten_with_its_function(void **state)
+{
+    (void)state;
+    const struct wm_function *fn = install("f", "target_old");
+    assert_true(target_of(fn, "a").bytes);
+    assert_int_equal(wm_functions_remove(&functions, wm_span_str("f")), 0);
+    fn = install("g", "target_new"); /* takes the place in the table that f had */
+    assert_false(target_of(fn, "a").bytes);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_functions_target_is_the_same_when_asked_again, setup),
+        cmocka_unit_test_setup(test_functions_target_follows_a_replacement, setup),
+        cmocka_unit_test_setup(test_functions_target_tells_functions_apart, setup),
+        cmocka_unit_test_setup(test_functions_target_is_forgotten_with_its_function, setup),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
