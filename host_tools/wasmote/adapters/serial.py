@@ -33,12 +33,14 @@ class SerialStream:
         *,
         others: Sequence[asyncio.BaseTransport] = (),
         port: serial.Serial | None = None,
+        stream: asyncio.StreamWriter | None = None,
     ) -> None:
         self.url = url
         self._reader = reader
         self._writer = writer
         self._others = others
         self._port = port
+        self._stream = stream  # a StreamWriter that nobody holds closes its transport
 
     async def read(self) -> bytes:
         """The next bytes, at least one; b"" at the end of the link."""
@@ -87,7 +89,7 @@ async def _open_unix(url: str) -> SerialStream:
             cause=error.strerror or str(error),
             next_step="start the emulator first; `wasmote emulate` prints the socket of its serial port",
         ) from error
-    return SerialStream(url, reader, writer.transport)
+    return SerialStream(url, reader, writer.transport, stream=writer)
 
 
 async def _open_tcp(url: str) -> SerialStream:
@@ -102,7 +104,7 @@ async def _open_tcp(url: str) -> SerialStream:
             cause=error.strerror or str(error),
             next_step="check that the emulator or the terminal server runs and listens on this port",
         ) from error
-    return SerialStream(url, reader, writer.transport)
+    return SerialStream(url, reader, writer.transport, stream=writer)
 
 
 async def _open_device(url: str, baud: int) -> SerialStream:
