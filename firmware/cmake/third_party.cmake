@@ -36,7 +36,8 @@ endfunction()
 # All that sees a header of wasm3 must see the same configuration: it is force-included. Always optimized, and with sibling
 # calls: without them each wasm instruction would take a C stack frame. m3_compile.c is part of src/wasm/m3_unit.c, which
 # puts our own Loop operation into it.
-set(WM_WASM3_OPTIONS -w -foptimize-sibling-calls -fno-strict-aliasing)
+# wasm's square roots set no errno: one instruction where the processor has it, instead of a wrapped call.
+set(WM_WASM3_OPTIONS -w -foptimize-sibling-calls -fno-strict-aliasing -fno-math-errno)
 if(NOT CMAKE_CROSSCOMPILING)
     list(APPEND WM_WASM3_OPTIONS -O2)
 endif()

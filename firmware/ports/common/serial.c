@@ -86,15 +86,14 @@ void wm_serial_init(struct wm_link *link, const struct wm_uart *uart)
     *link = (struct wm_link){.name = "serial", .recv = serial_recv, .send = serial_send, .dropped = serial_dropped};
 }
 
-void wm_serial_say(const char *text)
-{
-    wm_slipmux_write(WM_SLIPMUX_TEXT, wm_span_str(text), serial.uart->put, NULL);
-}
+/* A diagnostics frame around ASCII text, which has nothing to escape. */
+#define FRAME_BEGIN "\xc0\x0a"
+#define FRAME_END   "\xc0"
 
 static void put_text(const struct wm_uart *uart, const char *text)
 {
     for (; *text != '\0'; text++) {
-        uart->put(NULL, (uint8_t)*text); /* ASCII: nothing to escape */
+        uart->put(NULL, (uint8_t)*text);
     }
 }
 
@@ -107,14 +106,20 @@ static void put_hex(const struct wm_uart *uart, uint32_t value)
 
 void wm_serial_cry(const struct wm_uart *uart, const char *what, const char *where, uint32_t a, uint32_t b)
 {
-    static const uint8_t end = 0xc0;
-    uart->put(NULL, end);
-    uart->put(NULL, WM_SLIPMUX_TEXT);
+    put_text(uart, FRAME_BEGIN);
     put_text(uart, what);
     put_text(uart, where);
     put_text(uart, " ");
     put_hex(uart, a);
     put_text(uart, " ");
     put_hex(uart, b);
-    uart->put(NULL, end);
+    put_text(uart, FRAME_END);
+}
+
+void wm_serial_say(const char *text, const char *more)
+{
+    put_text(serial.uart, FRAME_BEGIN);
+    put_text(serial.uart, text);
+    put_text(serial.uart, more);
+    put_text(serial.uart, FRAME_END);
 }

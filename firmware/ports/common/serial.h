@@ -31,8 +31,8 @@ void wm_serial_rx(uint8_t byte); /* only with room */
 /* Take bytes out of the ring until a message is complete. Returns whether one waits for recv. */
 bool wm_serial_pump(void);
 
-/* Send a diagnostics frame. */
-void wm_serial_say(const char *text);
+/* Send a diagnostics frame: text and more, both ASCII. */
+void wm_serial_say(const char *text, const char *more);
 
 /* For panics and faults: write a diagnostics frame piece by piece without RAM of its own, with interrupts off. */
 void wm_serial_cry(const struct wm_uart *uart, const char *what, const char *where, uint32_t a, uint32_t b);

@@ -26,7 +26,7 @@ int main(void)
         .reset = "unknown",
     };
     struct wm_node *node = wm_node_init(&config);
-    wm_serial_say("wasmote " WM_VERSION " " WM_BOARD_NAME " " BOARD_CHIP);
+    wm_serial_say("wasmote " WM_VERSION " " WM_BOARD_NAME " ", BOARD_CHIP);
     for (;;) {
         const uint32_t now_ms = wm_port_now_ms();
         const uint32_t wait_ms = wm_node_poll(node, now_ms);

@@ -10,36 +10,25 @@ static bool idle(void)
     return !wm_serial_pump();
 }
 
-static void hello(const char *reset)
-{
-    char text[96] = "wasmote " WM_VERSION " " WM_BOARD_NAME " " BOARD_CHIP " reset: ";
-    strncat(text, reset, sizeof text - strlen(text) - 1);
-    wm_serial_say(text);
-}
-
 int main(void)
 {
-    static char ep[64];
+    static char ep[6 + 24 + 1] = "stm32-";
     struct wm_link link;
     wm_serial_init(&link, &wm_chip_uart); /* first: the interrupt may come as soon as the chip is set up */
     wm_chip_init();
-    strcpy(ep, "stm32-");
-    if (!wm_chip_uid(ep + strlen(ep))) {
-        strcpy(ep, WM_BOARD_NAME "-emulated");
-    }
     const char *reset = wm_chip_reset_cause();
     const struct wm_node_config config = {
         .links = &link,
         .link_count = 1,
         .pool = wm_pool_bottom,
         .pool_bytes = (size_t)((uintptr_t)wm_pool_top - (uintptr_t)wm_pool_bottom),
-        .ep = ep,
+        .ep = wm_chip_uid(ep + 6) ? ep : WM_BOARD_NAME "-emulated",
         .board = WM_BOARD_NAME,
         .chip = BOARD_CHIP,
         .reset = reset,
     };
     struct wm_node *node = wm_node_init(&config);
-    hello(reset);
+    wm_serial_say("wasmote " WM_VERSION " " WM_BOARD_NAME " " BOARD_CHIP " reset: ", reset);
     for (;;) {
         const uint32_t now_ms = wm_port_now_ms();
         const uint32_t wait_ms = wm_node_poll(node, now_ms);

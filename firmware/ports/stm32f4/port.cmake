@@ -4,6 +4,7 @@ set(WM_PORT_SOURCES
     ${WM_PORT_DIR}/main.c
     ${WM_PORT_DIR}/startup.c
     ${WM_PORT_DIR}/chip.c
+    ${WM_PORT_DIR}/libc.c
     ${CMAKE_CURRENT_SOURCE_DIR}/ports/common/serial.c
     ${CMAKE_CURRENT_SOURCE_DIR}/ports/common/stack.c
 )
