@@ -23,12 +23,14 @@ from types import TracebackType
 from wasmote.adapters.boards import Board
 from wasmote.adapters.bridge import SerialBridge
 from wasmote.adapters.tools import need_tool
-from wasmote.errors import InputError, LocalError, WasmoteError
+from wasmote.errors import InputError, LocalError, UnreachableError, WasmoteError
 
 _READY = re.compile(r"wasmote \S+ ready (\S+)")
 _PTY = re.compile(r"char device redirected to (\S+)")
-_EMULATOR_CHATTER = re.compile(r"QEMU waiting for connection on|terminating on signal \d+ from pid")
+_LISTENING = "QEMU waiting for connection on"
+_STOPPED = re.compile(r"terminating on signal \d+ from pid")
 _STOP_S = 3.0
+_LAST_WORDS_S = 0.3
 _EXIT_ADDRESS_IN_USE = 69
 _PR_SET_PDEATHSIG = 1
 
@@ -72,6 +74,7 @@ class Emulator:
         self._reader: asyncio.Task[None] | None = None
         self._last_lines: deque[str] = deque(maxlen=20)
         self._found = asyncio.Event()
+        self._listening = False
 
     @property
     def addresses(self) -> list[str]:
@@ -149,16 +152,22 @@ class Emulator:
         socket = Path(self._folder.name) / "serial"
         # The emulator waits for the bridge before it starts the chip, so that the node's first words are not lost.
         await self._spawn(self._fill(serial=f"unix:{socket},server=on,wait=on"))
-        while not socket.exists():
-            await asyncio.sleep(0.01)
-            self._check_alive()
+        # Its line says that it listens; the socket's name alone may be there a moment earlier.
+        await self._wait_found(lambda: self._listening)
         self._bridge = SerialBridge(
             f"unix:{socket}",
             bind=("127.0.0.1", self._port),
             on_text=self._line,
             ready_timeout_s=self._ready_timeout_s,
         )
-        await self._bridge.start()
+        try:
+            await self._bridge.start()
+        except UnreachableError:
+            # A crash of the firmware can end the emulator: its last words then say more than the silent line.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.wait(), _LAST_WORDS_S)
+            self._check_alive()
+            raise
         host, port = self._bridge.address
         self.uri = f"coap://{host}:{port}"
 
@@ -209,7 +218,11 @@ class Emulator:
         elif not self.board.is_host and (pty := _PTY.search(line)):
             self.serial_device = pty[1]
             self._found.set()
-        if _EMULATOR_CHATTER.search(line):
+        if _LISTENING in line:
+            self._listening = True
+            self._found.set()
+            return
+        if _STOPPED.search(line):
             return
         self._last_lines.append(line)
         self._on_text(line)
