@@ -59,6 +59,8 @@ static void check_request(const struct wm_coap_msg *msg, struct wm_span datagram
     (void)wm_coap_query(&req, "from", &value);
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     /* Written as short as it goes: never longer than what was read. */
