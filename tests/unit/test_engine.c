@@ -91,6 +91,7 @@ static int setup(void **state)
     t.env = (struct wm_call_env){.ctx = &t, .output = on_output, .log = on_log, .tick = on_tick};
     t.fuel = 1000000;
     t.out_cap = sizeof t.out;
+    stack_floor = (uintptr_t)__builtin_frame_address(0) - 5 * 1024 * 1024;
     return 0;
 }
 
@@ -543,16 +544,21 @@ static void test_engine_traps_on_the_native_stack(void **state)
 {
     (void)state;
     t.quotas.stack_bytes = 512 * 1024;
-    stack_floor = (uintptr_t)__builtin_frame_address(0) - 128 * 1024;
     open_module("loops");
+    stack_floor = (uintptr_t)__builtin_frame_address(0) - 128 * 1024;
     for (int i = 0; i < 3; i++) {
         assert_int_equal(trap_in("recurse", ARGS(1000000)), WM_TRAP_STACK_NATIVE);
         assert_true(t.env.fuel_used > 100);
     }
     assert_true(wm_engine_native_stack_bytes() > 32 * 1024);
-    assert_true(wm_engine_native_stack_bytes() <= WM_NATIVE_STACK_BYTES);
     assert_true(call1("recurse", ARGS(10)) == 10);
-    stack_floor = 0;
+    stack_floor = (uintptr_t)__builtin_frame_address(0); /* nothing left: neither to call nor to open */
+    assert_int_equal(trap_in("recurse", ARGS(1)), WM_TRAP_STACK_NATIVE);
+    uint8_t arena[64] __attribute__((aligned(8)));
+    struct wm_engine *engine;
+    assert_int_equal(wm_engine_open(&engine, arena, sizeof arena, t.module, &t.quotas, &t.env, &t.refused),
+                     WM_ERR_UNSUPPORTED);
+    assert_int_equal(t.refused.reason, WM_REFUSED_LIMIT);
 }
 
 /* A wasm stack of any size: arguments are written before the callee's check, and must still land inside of
@@ -814,7 +820,7 @@ static void test_engine_sizes(void **state)
     open_module("three");
     print_message("# three.wat, 2 KiB of memory and of wasm stack: %zu bytes of arena (%u-bit)\n",
                   t.arena_bytes, (unsigned)(8 * sizeof(void *)));
-    assert_true(t.arena_bytes < (sizeof(void *) == 4 ? 7000 : 12000));
+    assert_true(t.arena_bytes < (sizeof(void *) == 4 ? 6300 : 8000));
 }
 
 static void test_engine_asserts_bad_calls(void **state)

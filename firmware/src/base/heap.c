@@ -28,14 +28,7 @@ struct wm_heap {
 
 /* Under AddressSanitizer whatever is not handed out is poisoned, to the byte. Arenas nest: the outer heap
  * unpoisons a piece as a whole before the inner one poisons what it keeps back. */
-#if defined(__SANITIZE_ADDRESS__)
-#define WM_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define WM_ASAN 1
-#endif
-#endif
-#ifdef WM_ASAN
+#ifdef WM_HEAP_POISONS
 #include <sanitizer/asan_interface.h>
 #define POISON(ptr, len)   __asan_poison_memory_region(ptr, len)
 #define UNPOISON(ptr, len) __asan_unpoison_memory_region(ptr, len)
@@ -246,10 +239,10 @@ size_t wm_heap_free_bytes(const struct wm_heap *heap)
     size_t sum = 0;
     for (uint32_t at = heap->lowest; at < heap->end - TAG_BYTES; at += size_of(heap, at)) {
         if (is_free(heap, at)) {
-            sum += size_of(heap, at) - TAG_BYTES;
+            sum += size_of(heap, at);
         }
     }
-    return sum;
+    return sum ? sum - TAG_BYTES : 0;
 }
 
 size_t wm_heap_total_bytes(const struct wm_heap *heap)

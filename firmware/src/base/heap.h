@@ -7,6 +7,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Defined where a heap poisons what it has not handed out: under AddressSanitizer. */
+#if defined(__SANITIZE_ADDRESS__)
+#define WM_HEAP_POISONS 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define WM_HEAP_POISONS 1
+#endif
+#endif
+
 struct wm_heap; /* lives at the start of its region */
 
 /* region: aligned to 8; owned by the heap from now on. Returns NULL if it is too small to hold anything. */
@@ -26,7 +35,8 @@ void *wm_heap_resize(struct wm_heap *heap, void *ptr, size_t bytes);
 /* The largest size that wm_heap_alloc would grant now. */
 size_t wm_heap_largest(const struct wm_heap *heap);
 
-/* Free bytes in all, and bytes that could be allocated in an empty heap. */
+/* Free bytes in all, counted as one piece: what was free before is free again after everything was given back,
+ * however it lies. And bytes that could be allocated in an empty heap. */
 size_t wm_heap_free_bytes(const struct wm_heap *heap);
 size_t wm_heap_total_bytes(const struct wm_heap *heap);
 

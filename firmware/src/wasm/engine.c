@@ -241,6 +241,34 @@ static M3Result compile(const struct opening *o, IM3Module module)
     return result;
 }
 
+/* What m3_NewRuntime does, in 1 KB less. An M3Runtime begins with the compiler's tables, which lie idle once
+ * everything is compiled; the wasm stack lies idle until then. So the tables are the upper end of the stack,
+ * and what is left of the stack stands before them. (Constant expressions run on the stack while the module
+ * is loaded, but wasm3 compiles those in a runtime of their own.) Under AddressSanitizer the stack stands
+ * apart, so that a write past its end is seen. */
+static IM3Runtime new_runtime(IM3Environment environment, uint32_t stack_bytes, uint32_t guard_bytes)
+{
+    _Static_assert(offsetof(M3Runtime, compilation) == 0, "M3Runtime begins with the compiler's tables");
+    const size_t margin = 4 * sizeof(m3slot_t); /* as m3_NewRuntime */
+    const size_t stack_all = (stack_bytes + guard_bytes + margin + 7u) & ~(size_t)7u;
+#ifdef WM_HEAP_POISONS
+    void *stack = wm_m3_calloc(1, stack_all);
+    uint8_t *block = wm_m3_calloc(1, sizeof(M3Runtime));
+    const size_t lead = 0;
+#else
+    const size_t tables = sizeof(M3Compilation) & ~(size_t)7u;
+    const size_t lead = stack_all > tables ? stack_all - tables : 0;
+    uint8_t *block = wm_m3_calloc(1, lead + sizeof(M3Runtime));
+    void *stack = block;
+#endif
+    IM3Runtime runtime = (IM3Runtime)(void *)(block + lead);
+    m3_ResetErrorInfo(runtime);
+    runtime->environment = environment;
+    runtime->stack = stack;
+    runtime->numStackSlots = stack_bytes / sizeof(m3slot_t);
+    return runtime;
+}
+
 /* Everything of open that allocates: when the arena is full, this is left by longjmp. */
 static int instantiate(const struct opening *o, struct wm_engine **out)
 {
@@ -267,8 +295,7 @@ static int instantiate(const struct opening *o, struct wm_engine **out)
     engine->declared_bytes = cut ? declared : 0;
 
     const uint32_t stack_bytes = (o->quotas->stack_bytes + 7u) & ~7u;
-    engine->runtime = m3_NewRuntime(environment, stack_bytes + widest_call_bytes(module), NULL);
-    engine->runtime->numStackSlots = stack_bytes / sizeof(m3slot_t);
+    engine->runtime = new_runtime(environment, stack_bytes, widest_call_bytes(module));
     const u32 declared_pages = module->memoryInfo.initPages;
     if (cut) { /* wasm3 calculates the size of all pages in 32 bits, so it is shown no more than there are */
         engine->runtime->memoryLimit = quota;
@@ -334,10 +361,12 @@ int wm_engine_open(struct wm_engine **out, void *arena, size_t arena_bytes, stru
 
     const struct wm_m3_run outer = wm_m3;
     jmp_buf no_memory;
-    wm_m3_begin(env, 0);
+    wm_m3_begin(env, 0, SIZE_MAX); /* only the compiler goes deep, and nothing calls back from there */
     wm_m3.heap = heap;
     wm_m3.no_memory = &no_memory;
-    if (setjmp(no_memory) == 0) {
+    if (wm_m3.entry < wm_m3.limit) {
+        err = refuse(&o, WM_REFUSED_LIMIT, "this node's stack is too small to open a module now");
+    } else if (setjmp(no_memory) == 0) {
         err = instantiate(&o, out);
     } else {
         err = WM_ERR_NOMEM;
@@ -384,7 +413,7 @@ int wm_engine_call(struct wm_engine *engine, uint32_t function, const uint64_t *
     }
 
     const struct wm_m3_run outer = wm_m3;
-    wm_m3_begin(env, fuel);
+    wm_m3_begin(env, fuel, WM_NATIVE_STACK_BYTES);
     wm_m3.declared_bytes = engine->declared_bytes;
     wm_m3.heap = NULL;
     const M3Result result = wm_m3_call(f);
