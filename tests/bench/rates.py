@@ -30,6 +30,7 @@ class Sample:
     p99_us: float
     lost: int
     bad: int
+    cpu_us: float  # that the server was on a core, a good reply
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,20 @@ class Result:
     p99_us: float
     of_echo: float  # median over the rounds of its rate against the echo's in the same round
     of_node: float  # likewise, against the node's
+    cpu_us: float  # of the server, a reply; median. Suffers less from what else the machine does
     lost: int  # in all rounds, as bad
     bad: int
+
+
+def _on_core_ns(pid: int) -> int:
+    """What a process has used of a core so far, in user space and kernel (proc(5), schedstat)."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
 
 
 def sample(load: Path, running: Running, mode: Mode, cores: list[int], seconds: float) -> Sample:
     running.pin(cores[mode.cores - 1])
     command = [load, "-p", running.port, "-o", mode.outstanding, "-t", seconds, *running.server.ask]
+    before_ns = _on_core_ns(running.process.pid)
     done = subprocess.run(
         [str(part) for part in command],
         capture_output=True,
@@ -58,7 +66,8 @@ def sample(load: Path, running: Running, mode: Mode, cores: list[int], seconds: 
     if not done.stdout:
         raise RuntimeError(f"the load client failed on {running.server.name}: {done.stderr.strip()}")
     figures = json.loads(done.stdout)
-    return Sample(*(figures[key] for key in ("rate", "p50_us", "p99_us", "lost", "bad")))
+    cpu_us = (_on_core_ns(running.process.pid) - before_ns) / 1000 / max(1, figures["requests"])
+    return Sample(*(figures[key] for key in ("rate", "p50_us", "p99_us", "lost", "bad")), cpu_us)
 
 
 def measure(load: Path, servers: list[Server], rounds: int, seconds: float) -> list[Result]:
@@ -91,6 +100,7 @@ def measure(load: Path, servers: list[Server], rounds: int, seconds: float) -> l
                             s.rate / n.rate if n.rate else 0.0
                             for s, n in zip(own, samples["node"], strict=True)
                         ),
+                        median(s.cpu_us for s in own),
                         sum(s.lost for s in own),
                         sum(s.bad for s in own),
                     )

@@ -48,8 +48,8 @@ class Report:
     def markdown(self) -> str:
         parts = [
             "# Bench",
-            "Written by `./dev bench --markdown docs/BENCH.md`. Rates are ratios of runs that took turns, medians over the"
-            "\nrounds, on a shared virtual machine with two x86-64 cores: they move by some percent from run to run."
+            "Written by `./dev bench --markdown docs/BENCH.md`. Rates are ratios of runs that took turns, medians over"
+            "\nthe rounds, on a shared virtual machine with two x86-64 cores: they move by some percent each time."
             "\nInstruction counts move with the compilers only: here gcc 12.2, arm-none-eabi-gcc 12.2, QEMU 7.2 and"
             "\nlibcoap 4.3.1 of Debian 12.",
             "## Bars\n\n" + _markdown_table(("what", "measured", "bar", ""), self._bar_rows()),

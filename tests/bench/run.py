@@ -49,6 +49,7 @@ def measure_rates(report: Report, host: Path, servers: list[Server], quick: bool
             "server": r.server.name,
             "outstanding": r.mode.outstanding,
             "rate": r.rate,
+            "cpu_us": r.cpu_us,
             "p50_us": r.p50_us,
             "p99_us": r.p99_us,
             "of_echo": r.of_echo,
@@ -62,7 +63,7 @@ def measure_rates(report: Report, host: Path, servers: list[Server], quick: bool
         own = [r for r in results if r.mode is mode]
         table = Table(
             f"Requests a second, {mode.title}",
-            ("server", "of the echo", "p50, of the echo's", "p99, of the echo's", "lost", "wrong"),
+            ("server", "of the echo", "server's CPU a reply", "p50", "p99", "lost", "wrong"),
         )
         echo = next(r for r in own if r.server.name == "echo")
         for r in own:
@@ -70,6 +71,7 @@ def measure_rates(report: Report, host: Path, servers: list[Server], quick: bool
                 (
                     r.server.title,
                     f"{r.of_echo:.1%}",
+                    f"{r.cpu_us / echo.cpu_us:.2f} x",
                     f"{r.p50_us / echo.p50_us:.2f} x",
                     f"{r.p99_us / echo.p99_us:.2f} x",
                     str(r.lost),
@@ -77,6 +79,7 @@ def measure_rates(report: Report, host: Path, servers: list[Server], quick: bool
                 )
             )
         say(f"  {mode.title}: " + ", ".join(f"{r.server.name} {r.rate:,.0f}/s" for r in own))
+        table.notes.append("CPU (user space and kernel), p50 and p99 as multiples of the echo's.")
         report.tables.append(table)
         node = next(r for r in own if r.server.name == "node")
         report.bars.append(
