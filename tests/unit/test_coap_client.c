@@ -154,6 +154,11 @@ static void test_client_ignores_what_is_not_for_it(void **state)
     other.token_len--;
     respond(&other, &alice, WM_COAP_NON, 5, "shorter token");
     world_send_empty(&bob, WM_COAP_RST, req.mid);
+    struct build reserved = build(WM_COAP_ACK, WM_COAP_CODE(7, 1), req.mid, "");
+    reserved.bytes[0] |= 4;
+    memcpy(reserved.bytes + 4, req.token, 4);
+    reserved.len += 4;
+    world_get(&alice, &reserved);
     world_silent();
     assert_int_equal(told.times, 0);
     respond(&req, &alice, WM_COAP_ACK, req.mid, "yes");

@@ -98,7 +98,12 @@ static void test_dedup_agrees_with_a_list(void **state)
         const struct wm_coap_dedup_slot *slot =
             wm_coap_dedup_add(&dd, &peer, (uint16_t)id, hash_of(id), now_ms);
         assert_ptr_equal(slot, find(id, now_ms));
-        requests[id].len = (uint16_t)draw(id / 500 % 2 ? 30 : LONGEST);
+        /* In turns: short, of any length, and such that offsets come again in each round of the ring. */
+        static const uint16_t lengths[3] = {28, LONGEST, 1};
+        requests[id].len = (uint16_t)draw(lengths[id / 500 % 3]);
+        if (id / 500 % 3 == 2) {
+            requests[id].len = (uint16_t)(16 * draw(5) + 12);
+        }
         if (draw(4) != 0) {
             store(id, now_ms);
         }
@@ -122,6 +127,22 @@ static void test_dedup_agrees_with_a_list(void **state)
         lost += find(id, now_ms)->state == WM_DEDUP_FORGOTTEN;
     }
     assert_int_equal(dd.evicted, lost);
+}
+
+/* One bucket, one message ID: only the hash and the peer tell them apart. */
+static void test_dedup_keys_are_exact(void **state)
+{
+    (void)state;
+    struct wm_peer other = peer;
+    other.addr[1]++;
+    memset(&dd, 0, sizeof dd);
+    wm_coap_dedup_init(&dd, 1000);
+    const struct wm_coap_dedup_slot *slot = wm_coap_dedup_add(&dd, &peer, 7, 5, 0);
+    assert_ptr_equal(wm_coap_dedup_find(&dd, &peer, 7, 5, 999), slot);
+    assert_null(wm_coap_dedup_find(&dd, &peer, 7, 5, 1000));
+    assert_null(wm_coap_dedup_find(&dd, &peer, 7, 5 + WM_COAP_DEDUP_SLOTS, 0));
+    assert_null(wm_coap_dedup_find(&dd, &peer, 8, 5, 0));
+    assert_null(wm_coap_dedup_find(&dd, &other, 7, 5, 0));
 }
 
 static void test_dedup_hash_looks_at_every_byte(void **state)
@@ -163,6 +184,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_dedup_agrees_with_a_list),
+        cmocka_unit_test(test_dedup_keys_are_exact),
         cmocka_unit_test(test_dedup_hash_looks_at_every_byte),
         cmocka_unit_test(test_dedup_hash_spreads),
     };

@@ -152,6 +152,13 @@ static void test_endpoint_refuses_bad_options(void **state)
             assert_problem(&rsp, cases[i].title);
         }
     }
+    struct build b =
+        build(WM_COAP_CON, WM_COAP_GET, 4, "t"); /* told from its start, whatever block was asked for */
+    build_opt_str(&b, 9, "x");
+    build_opt_uint(&b, WM_COAP_BLOCK2, 5 << 4);
+    world_get(&alice, &b);
+    const struct wm_coap_msg rsp = world_reply(&alice, WM_COAP_ACK, WM_COAP_BAD_OPTION);
+    assert_problem(&rsp, "bad option");
     assert_int_equal(world.calls, 0);
 }
 
@@ -163,10 +170,13 @@ static void test_endpoint_problem_details_are_printable(void **state)
     wm_sink_init(&rep.body, buf, sizeof buf, 0);
     wm_coap_reply_reset(&rep);
     rep.max_age_s = 5;
+    rep.observe_key = 6;
+    rep.etag_len = 7;
     wm_sink_str(&rep.body, "half of a representation");
     wm_problem(&rep, WM_COAP_NOT_FOUND, "t", "no '%.*s'", 3, "a\n\xff");
     assert_int_equal(rep.code, WM_COAP_NOT_FOUND);
     assert_int_equal(rep.max_age_s, 5);
+    assert_int_equal(rep.observe_key + rep.etag_len, 0);
     assert_memory_equal(buf, "\xa2\x20\x61t\x21\x68no 'a?\?'", rep.body.total);
 
     wm_problem_open(&rep, WM_COAP_INTERNAL_ERROR, "trap", NULL, 2);
@@ -283,11 +293,14 @@ static void test_endpoint_never_runs_twice_even_without_the_reply(void **state)
 {
     (void)state;
     world.answer.body_len = WM_COAP_PAYLOAD_BYTES;
-    const uint16_t enough = WM_COAP_DEDUP_BYTES / WM_COAP_PAYLOAD_BYTES + 1;
+    const uint16_t enough = WM_COAP_DEDUP_BYTES / WM_COAP_PAYLOAD_BYTES + 2;
     if (enough > WM_COAP_DEDUP_SLOTS) {
         skip(); /* a port whose slots end before its bytes do */
     }
-    for (uint16_t mid = 0; mid < enough; mid++) {
+    struct build first = build(WM_COAP_CON, WM_COAP_PUT, 0, "t");
+    build_opt_uint(&first, WM_COAP_BLOCK2, 5 << 4);
+    world_get(&alice, &first);
+    for (uint16_t mid = 1; mid < enough; mid++) {
         struct build b = build(WM_COAP_CON, WM_COAP_PUT, mid, "t");
         world_get(&alice, &b);
         world.sent_count = world.seen = 0;
@@ -295,10 +308,9 @@ static void test_endpoint_never_runs_twice_even_without_the_reply(void **state)
     assert_int_equal(world.calls, enough);
     const uint32_t evicted = wm_coap_stats(&world.ep).evicted;
     assert_true(evicted >= 1);
-    struct build first = build(WM_COAP_CON, WM_COAP_PUT, 0, "t");
     world_get(&alice, &first);
     const struct wm_coap_msg rsp = world_reply(&alice, WM_COAP_ACK, WM_COAP_INTERNAL_ERROR);
-    assert_problem(&rsp, "reply forgotten");
+    assert_memory_equal(rsp.payload.ptr, "\xa2\x20\x6freply forgott", 16); /* in blocks, from the start */
     assert_int_equal(world.calls, enough);
     assert_int_equal(wm_coap_stats(&world.ep).evicted, evicted);
 }
@@ -486,6 +498,13 @@ static void test_endpoint_says_valid_when_the_client_has_it(void **state)
     assert_int_equal(find_uint(&rsp, WM_COAP_CONTENT_FORMAT), -1);
     assert_int_equal(find_uint(&rsp, WM_COAP_BLOCK2), -1);
     assert_int_equal(rsp.payload.len, 0);
+    build_opt_uint(&b, WM_COAP_BLOCK2, 2 << 4 | 6); /* also in the middle of it */
+    world_get(&alice, &b);
+    world_reply(&alice, WM_COAP_ACK, WM_COAP_VALID);
+    struct build fetch = b; /* of a FETCH the ETag says nothing here */
+    fetch.bytes[1] = WM_COAP_FETCH;
+    world_get(&alice, &fetch);
+    world_reply(&alice, WM_COAP_ACK, WM_COAP_CONTENT);
     world.answer.etag = "v3";
     world_get(&alice, &b);
     world_reply(&alice, WM_COAP_ACK, WM_COAP_CONTENT);
@@ -563,6 +582,19 @@ static void test_endpoint_ticket_repeated_is_acknowledged(void **state)
         respond();
         world_reply(&alice, WM_COAP_CON, WM_COAP_CHANGED);
     }
+}
+
+static void test_endpoint_ticket_is_not_for_another_message(void **state)
+{
+    (void)state;
+    defer(&alice, WM_COAP_NON, WM_COAP_POST, 5);
+    struct build other = build(WM_COAP_NON, WM_COAP_POST, 5, "tk"); /* all the same but the payload */
+    build_payload(&other, "x", 1);
+    world.answer.defer = false;
+    world_get(&alice, &other);
+    world_reply(&alice, WM_COAP_NON, WM_COAP_CHANGED);
+    defer(&bob, WM_COAP_NON, WM_COAP_POST, 5);
+    assert_int_equal(world.calls, 3);
 }
 
 static void test_endpoint_ticket_of_a_non(void **state)
@@ -861,6 +893,7 @@ int main(void)
         cmocka_unit_test_setup(test_endpoint_ticket_soon_is_piggybacked, world_setup),
         cmocka_unit_test_setup(test_endpoint_ticket_late_is_a_message_of_its_own, world_setup),
         cmocka_unit_test_setup(test_endpoint_ticket_repeated_is_acknowledged, world_setup),
+        cmocka_unit_test_setup(test_endpoint_ticket_is_not_for_another_message, world_setup),
         cmocka_unit_test_setup(test_endpoint_ticket_of_a_non, world_setup),
         cmocka_unit_test_setup(test_endpoint_separate_reply_backs_off, world_setup),
         cmocka_unit_test_setup(test_endpoint_separate_reply_ends_by_ack_or_reset_of_its_peer, world_setup),

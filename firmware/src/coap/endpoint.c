@@ -161,7 +161,6 @@ static void handle_request(struct wm_coap_endpoint *ep, const struct wm_peer *pe
             return; /* RFC 7252, 5.4.1 */
         }
         req.block2.present = false; /* may be the bad one */
-        req.observe = -1;
         wm_coap_reply_open(ep, &rep, &req.block2, WM_COAP_SZX_ANY);
         refuse(&rep, (uint8_t)refusal);
         send_reply(ep, &req, &rep, NULL);

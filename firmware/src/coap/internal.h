@@ -57,7 +57,7 @@ uint8_t wm_coap_szx_within(size_t payload_bytes);
 /* Start a reply: its body goes to the window of tx that block2 asks for, in blocks of at most szx_max. */
 void wm_coap_reply_open(struct wm_coap_endpoint *ep, struct wm_coap_reply *rep,
                         const struct wm_coap_block *block2, uint8_t szx_max);
-/* The client has this representation already: 2.03 (RFC 7252, 5.10.6.2). */
+/* For a GET: if the client has this representation already, say 2.03 (RFC 7252, 5.10.6.2). */
 void wm_coap_reply_validate(struct wm_coap_reply *rep, const struct wm_coap_request *req);
 /* Write header and options in front of the body. Returns the message, borrowed from tx. */
 struct wm_span wm_coap_reply_close(struct wm_coap_endpoint *ep, struct wm_coap_reply *rep,

@@ -195,7 +195,6 @@ static void on_change(struct wm_coap_endpoint *ep, struct wm_coap_observer *ob)
     }
     ob->since_con = 0;
     ob->tries = 0;
-    ob->mid_count = 0; /* an ACK is for one of the tries from here on */
     confirm(ep, ob, wm_coap_first_timeout(ep));
 }
 

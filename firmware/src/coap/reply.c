@@ -30,7 +30,7 @@ void wm_coap_reply_open(struct wm_coap_endpoint *ep, struct wm_coap_reply *rep,
 
 void wm_coap_reply_validate(struct wm_coap_reply *rep, const struct wm_coap_request *req)
 {
-    if (rep->code != WM_COAP_CONTENT || req->method != WM_COAP_GET || rep->etag_len == 0) {
+    if (rep->code != WM_COAP_CONTENT || rep->etag_len == 0) {
         return;
     }
     for (size_t i = 0; i < req->etag_count; i++) {

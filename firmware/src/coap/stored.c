@@ -29,7 +29,6 @@ void wm_coap_stored_ask(struct wm_coap_endpoint *ep, const struct wm_coap_stored
         rep->code = (uint8_t)code; /* a multicast request: nobody gets to see it */
         return;
     }
-    ep->request = wm_span(NULL, 0); /* nothing that could be deferred */
     ep->config.handle(ep->config.ctx, req, rep);
     wm_coap_reply_validate(rep, req);
 }

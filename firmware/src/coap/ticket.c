@@ -142,7 +142,7 @@ void wm_coap_respond_end(struct wm_coap_endpoint *ep, int i)
     if (ticket->remembered && !ticket->acked) {
         struct wm_coap_dedup_slot *slot =
             wm_coap_dedup_find(&ep->dedup, &ticket->peer, ticket->mid, ticket->hash, ep->now_ms);
-        if (slot != NULL && slot->state == WM_DEDUP_ACKNOWLEDGED) {
+        if (slot != NULL) {
             wm_coap_dedup_store(&ep->dedup, slot, message, ep->now_ms);
         }
     }
