@@ -595,6 +595,8 @@ def error_from_problem(found: problem.Problem, what: str) -> WasmoteError:
     step = problem.next_step(found)
     details = {"code": found.code_text, "title": found.title, "detail": found.detail, **found.members}
     cause = f"{found.text} ({found.code_text})"
+    if found.import_name is not None:
+        cause += f": {found.import_name}"
     if found.status is not None and found.code >> 5 == 4:
         said = found.output.decode("utf-8", errors="replace").strip()
         return ApplicationError(
@@ -608,8 +610,9 @@ def error_from_problem(found: problem.Problem, what: str) -> WasmoteError:
         function = found.members.get("function")
         where = f" in '{function}'" if function else ""
         quota = f", quota {found.members['quota']}" if "quota" in found.members else ""
-        trap = f"trap '{found.trap}'{where}{quota}: " if found.trap else ""
-        return TrapError(what, cause=f"{trap}{cause}", next_step=step, details=details)
+        if found.trap:
+            cause = f"trap '{found.trap}'{where}{quota}: {found.detail or found.title} (5.00)"
+        return TrapError(what, cause=cause, next_step=step, details=details)
     if found.members.get("restarted"):
         cause += "; the old version had to be stopped meanwhile and runs again with fresh memory"
     return RefusedError(what, cause=cause, next_step=step, details=details)

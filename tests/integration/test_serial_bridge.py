@@ -98,6 +98,7 @@ async def test_bridge_serial_target_brings_its_own(serial: Serial) -> None:
         assert (await node.call("fib", [10])).value == 55
 
 
+@pytest.mark.slow
 async def test_bridge_a_second_program_on_the_device_is_refused(serial: Serial) -> None:
     assert serial.emulator.serial_device is not None
     with pytest.raises(LocalError, match="another program") as caught:
@@ -120,6 +121,7 @@ async def test_bridge_many_clients_call_without_cross_talk(serial: Serial) -> No
     assert serial.bridge.stats.requests >= 160
 
 
+@pytest.mark.slow
 async def test_bridge_simultaneous_uploads_to_one_name_stay_apart(serial: Serial) -> None:
     modules = [padded(app("fib"), 9000 + 500 * number) for number in range(2)]
 
@@ -162,6 +164,7 @@ async def test_bridge_observations_of_two_clients_end_apart(serial: Serial) -> N
         await second.aclose()
 
 
+@pytest.mark.slow
 async def test_bridge_log_is_followed_by_number(serial: Serial) -> None:
     async with Node(serial.uri, tuning=TUNING) as node, Node(serial.uri, tuning=TUNING) as other:
         log = node.logs(follow=True)
@@ -175,6 +178,7 @@ async def test_bridge_log_is_followed_by_number(serial: Serial) -> None:
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(COAP_CLIENT is None, reason="libcoap's client is not installed (libcoap3-bin)")
 @pytest.mark.parametrize("block", [64, 256, 1024])
 async def test_bridge_libcoap_clients_at_the_same_time(serial: Serial, tmp_path: Path, block: int) -> None:
@@ -217,6 +221,7 @@ async def test_bridge_libcoap_clients_at_the_same_time(serial: Serial, tmp_path:
     assert b"/f/a" in await run("-m", "get", f"{serial.uri}/f")
 
 
+@pytest.mark.slow
 async def test_bridge_plain_aiocoap_client(serial: Serial) -> None:
     context = await aiocoap.Context.create_client_context(transports=["simple6"])
     try:

@@ -317,7 +317,7 @@ def test_cli_push_refuses_a_truncated_module_before_it_is_sent(
     [
         (Answer(0x8D, size1=4096), "4096 would fit"),
         (
-            problem(0x96, "invalid module", "no such import", reason="import", **{"import": "env.puts"}),
+            problem(0x96, "invalid module", "no such import", reason="import", **{"import": ["env", "puts"]}),
             "env.puts",
         ),
         (problem(0x96, "invalid module", "memory", reason="memory"), "-Wl,--export=__heap_base"),

@@ -87,7 +87,7 @@ def test_problem_of_a_trap() -> None:
 @pytest.mark.parametrize(
     ("members", "words"),
     [
-        ({"reason": "import", "import": "env.puts"}, "env.puts"),
+        ({"reason": "import", "import": ["env", "puts"]}, "env.puts"),
         ({"reason": "memory"}, "--export=__heap_base"),
         ({"reason": "unsupported"}, "-mcpu=mvp"),
         ({"reason": "malformed", "offset": 12}, "damaged"),

@@ -237,14 +237,14 @@ async def test_node_push_too_large_names_the_limit(scripted: ScriptedNode) -> No
 
 async def test_node_push_missing_import_is_named(scripted: ScriptedNode, functions: Functions) -> None:
     functions.special = lambda seen: (
-        problem(0x96, "invalid module", "import not found", reason="import", **{"import": "env.puts"})
+        problem(0x96, "invalid module", "import not found", reason="import", **{"import": ["env", "puts"]})
         if seen.method == PUT
         else None
     )
     async with udp_server(scripted) as uri, Node(uri, tuning=FAST) as node:
         with pytest.raises(RefusedError) as caught:
             await node.push(bytes(3000), name="x")
-    assert "env.puts" in caught.value.next_step and caught.value.details["import"] == "env.puts"
+    assert "env.puts" in caught.value.next_step and caught.value.details["import"] == ["env", "puts"]
 
 
 async def test_node_reports_progress(scripted: ScriptedNode) -> None:
@@ -283,6 +283,66 @@ async def test_node_does_not_wait_for_ever(scripted: ScriptedNode, functions: Fu
     async with udp_server(scripted) as uri, Node(uri, tuning=FAST) as node:
         with pytest.raises(RefusedError, match="compacting"):
             await asyncio.wait_for(node.call("add", [1, 2]), 5)
+
+
+async def test_node_a_busy_last_block_comes_again_and_then_the_whole(
+    scripted: ScriptedNode, functions: Functions
+) -> None:
+    busy = [problem(0xA3, "busy") for _ in range(5)]
+    for answer in busy:
+        answer.max_age = 0
+
+    def before(message: Message) -> Answer | None:
+        block = message.opt.block1
+        return busy.pop() if busy and block is not None and block.block_number == 1 else None
+
+    scripted.before = before
+    async with udp_server(scripted) as uri, Node(uri, tuning=FAST) as node:
+        pushed = await node.push(bytes(2000), name="x")
+    numbers = [message.opt.block1.block_number for message in scripted.requests]
+    assert numbers == [0, 1, 1, 1, 0, 1, 1, 1]
+    assert functions.modules["x"] == bytes(2000) and pushed.restarted == 1
+
+
+async def test_node_a_running_call_is_not_sent_anew(scripted: ScriptedNode, functions: Functions) -> None:
+    """Its last block is unanswered, then answered with `busy`: it may be running, so only that block comes again."""
+    answer = problem(0xA3, "busy", "this call is still running")
+    answer.max_age = 0
+    silent: list[int] = []
+
+    def drop(way: str, data: bytes) -> bool:
+        message = Message.decode(data)
+        last = way == "in" and message.opt.block1 is not None and not message.opt.block1.more
+        if last and (not silent or message.mid == silent[0]):
+            silent.append(message.mid)
+            return True
+        return False
+
+    def before(message: Message) -> Answer | None:
+        return answer if message.opt.block1 is not None and not message.opt.block1.more else None
+
+    scripted.before = before
+    patient = Tuning(ack_timeout_s=0.03, max_retransmit=2, busy_wait_s=0.5)
+    async with udp_server(scripted, drop) as uri, Node(uri, tuning=patient) as node:
+        with pytest.raises(UnansweredError, match="may have run"):
+            await node.call("once", input=bytes(2000))
+    assert (
+        sum(
+            message.opt.block1 is not None and message.opt.block1.block_number == 0
+            for message in scripted.requests
+        )
+        == 1
+    )
+
+
+async def test_node_a_forgotten_reply_is_no_trap(scripted: ScriptedNode, functions: Functions) -> None:
+    forgotten = [problem(0xA0, "reply forgotten"), problem(0xA0, "reply forgotten")]
+    functions.special = lambda seen: forgotten.pop() if forgotten and seen.method == POST else None
+    async with udp_server(scripted) as uri, Node(uri, tuning=FAST) as node:
+        with pytest.raises(UnansweredError):
+            await node.call("add", [1, 2])
+        assert (await node.call("wc", input=b"x")).value == b"X"
+    assert not forgotten
 
 
 # ---- the rest ----

@@ -25,13 +25,14 @@ from aiocoap.numbers.constants import TransportTuning
 from aiocoap.numbers.types import Type
 
 from wasmote.errors import InputError, RefusedError, UnansweredError, UnreachableError, WasmoteError
-from wasmote.protocol import messages
+from wasmote.protocol import messages, problem
 from wasmote.protocol.messages import Block, Reply, Request
 from wasmote.protocol.push import Block1, PushSession
 
 LOGGER = "wasmote.coap"
 DEFAULT_MAX_AGE_S = 1  # of a busy reply without Max-Age
 _REPRESENTATION_RESTARTS = 3
+_BUSY_RESTART = 3  # busy replies to one block before the whole transfer is begun again
 _BUSY = (messages.UNAVAILABLE, messages.TOO_MANY_REQUESTS)
 
 Delay = Callable[[float, str], None]
@@ -200,7 +201,7 @@ class CoapClient:
         session = PushSession(request.payload, tag=secrets.token_bytes(4), block_bytes=16 << self._block_szx)
         silent = 0
         maybe_ran = False
-        busy_s = 0.0
+        busy, busy_s = 0, 0.0
         while (block := session.next_block()) is not None:
             if progress is not None:
                 progress(session.acked_bytes, session.size1_bytes)
@@ -220,16 +221,22 @@ class CoapClient:
                 self.traffic.resumed += 1
                 continue
             silent = 0
-            if reply.code in _BUSY and maybe_ran and not repeatable:
-                # The call of this very transfer may still be running: only its last block may come again, nothing else.
+            if reply.code in _BUSY:
                 pause_s = _pause_s(reply)
                 busy_s += pause_s
                 if busy_s > self.tuning.busy_wait_s:
-                    raise self._may_have_run(request)
+                    if maybe_ran and not repeatable:
+                        raise self._may_have_run(request)
+                    return reply, session.tag
                 await self._wait_busy(request, reply, pause_s)
+                # The transfer stays open, so the block comes again; a last block that was taken gets the same reply
+                # again, and only a new transfer gets another one.
+                busy += 1
+                if busy % _BUSY_RESTART == 0 and not (maybe_ran and not repeatable):
+                    session.restart()
+                    self.traffic.restarted += 1
                 continue
-            if reply.code in _BUSY:
-                return reply, session.tag
+            busy = 0
             if reply.code == messages.INCOMPLETE and maybe_ran and not repeatable:
                 raise self._may_have_run(request)
             session.on_reply(block, reply)
@@ -283,7 +290,7 @@ class CoapClient:
         self.traffic.requests += 1
         exchange = self._context.request(message, handle_blockwise=False)
         try:
-            return _reply(await asyncio.wait_for(exchange.response, self.tuning.whole_wait_s))
+            reply = _reply(await asyncio.wait_for(exchange.response, self.tuning.whole_wait_s))
         except (TimeoutError, aiocoap_error.TimeoutError):
             raise NoAnswer from None
         except aiocoap_error.Error as error:
@@ -292,6 +299,9 @@ class CoapClient:
             if not repeatable and elapsed_s >= self.tuning.ack_timeout_s:
                 raise NoAnswer from error
             raise self._unreachable(request, error, elapsed_s) from error
+        if reply.code == messages.SERVER_ERROR and problem.decode(reply).reply_forgotten:
+            raise NoAnswer  # it was carried out, but what it gave is lost: no better than silence
+        return reply
 
     # ---- messages ----
 

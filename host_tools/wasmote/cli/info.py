@@ -52,7 +52,7 @@ def _function_text(info: FunctionInfo) -> str:
     rest = {key: value for key, value in info.raw.items() if key not in ("exports", "sha256", "imports")}
     lines = [_lines(rest), f"sha256: {info.sha256.hex()}", f"etag: {info.etag.hex() if info.etag else ''}"]
     if info.raw.get("imports"):
-        lines.append("imports: " + " ".join(str(entry) for entry in info.raw["imports"]))
+        lines.append("imports: " + " ".join(".".join(entry) for entry in info.raw["imports"]))
     lines.append("exports:")
     for export in info.exports:
         marks = [export.kind] + [word for word in ("pure", "idempotent") if getattr(export, word)]

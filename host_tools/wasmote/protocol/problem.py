@@ -58,6 +58,19 @@ class Problem:
         return str(value) if value is not None else None
 
     @property
+    def import_name(self) -> str | None:
+        """`module.name` of the import that is missing or has another signature."""
+        value = self.members.get("import")
+        if isinstance(value, list | tuple):
+            return ".".join(str(part) for part in value)
+        return str(value) if value is not None else None
+
+    @property
+    def reply_forgotten(self) -> bool:
+        """A repeated request was carried out before, and its reply is lost (docs/PROTOCOL.md, 2)."""
+        return self.code == messages.SERVER_ERROR and self.trap is None and self.title == "reply forgotten"
+
+    @property
     def status(self) -> int | None:
         """The application's own status, where the function itself reported an error."""
         value = self.members.get("status")
@@ -150,11 +163,11 @@ def _after_trap(problem: Problem) -> str:
 
 
 def _after_invalid(problem: Problem) -> str:
-    missing = problem.members.get("import")
+    missing = problem.import_name
     if missing is not None:
         return (
-            f"the node has no host function {missing}: functions may import wasmote.input, wasmote.output,"
-            " wasmote.log and wasmote.millis; remove the call, or link what it needs into the module"
+            f"the node has no host function {missing} of this signature: functions may import wasmote.input,"
+            " wasmote.output, wasmote.log and wasmote.millis; remove the call, or link what it needs into the module"
         )
     reason = problem.members.get("reason")
     if reason == "memory":
