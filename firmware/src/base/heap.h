@@ -35,8 +35,8 @@ void *wm_heap_resize(struct wm_heap *heap, void *ptr, size_t bytes);
 /* The largest size that wm_heap_alloc would grant now. */
 size_t wm_heap_largest(const struct wm_heap *heap);
 
-/* Free bytes in all, counted as one piece: what was free before is free again after everything was given back,
- * however it lies. And bytes that could be allocated in an empty heap. */
+/* Free bytes in all, counted as one piece: what was free before is free again after everything was given
+ * back, however it lies. And bytes that could be allocated in an empty heap. */
 size_t wm_heap_free_bytes(const struct wm_heap *heap);
 size_t wm_heap_total_bytes(const struct wm_heap *heap);
 

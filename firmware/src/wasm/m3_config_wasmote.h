@@ -5,9 +5,11 @@
 
 #include <stdlib.h> /* before its functions are renamed below */
 
-#define d_m3MaxFunctionStackHeight   128 /* operands and locals of one function */
+#include "wasmote/config.h"
+
+#define d_m3MaxFunctionStackHeight   WM_MODULE_HEIGHT
+#define d_m3MaxConstantTableSize     WM_MODULE_CONSTANTS
 #define d_m3CodePageAlignSize        512
-#define d_m3MaxConstantTableSize     64
 #define d_m3VerboseErrorMessages     0
 #define d_m3MaxDuplicateFunctionImpl 1
 #define d_m3Use32BitSlots            1

@@ -28,8 +28,8 @@ extern struct wm_m3_run wm_m3;
 /* The result of whatever was ended by us; wm_m3.trap says why. */
 extern const char wm_m3_stopped[];
 
-/* Start to measure: fuel from full, stack from here. stack_bytes of it may be used, and never more than the port
- * has; SIZE_MAX: all that the port has. */
+/* Start to measure: fuel from full, stack from here. stack_bytes of it may be used, and never more than the
+ * port has; SIZE_MAX: all that the port has. */
 void wm_m3_begin(struct wm_call_env *env, uint32_t fuel, size_t stack_bytes);
 
 /* Fuel used since wm_m3_begin had this much. */
