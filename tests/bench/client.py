@@ -51,9 +51,8 @@ class SlipmuxLink:
     small pieces, so what the emulator needs to take them in runs meanwhile, as on a chip.
     """
 
-    PIECE_BYTES = 16
-
-    def __init__(self, path: Path, baud: int | None = None) -> None:
+    def __init__(self, path: Path, baud: int | None = None, piece_bytes: int = 16) -> None:
+        self._piece_bytes = piece_bytes
         self._byte_s = 0.0 if baud is None else 10 / baud
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         deadline = time.monotonic() + 10
@@ -81,8 +80,8 @@ class SlipmuxLink:
             self._socket.sendall(frame)
             return
         start = time.monotonic()
-        for at in range(0, len(frame), self.PIECE_BYTES):
-            piece = frame[at : at + self.PIECE_BYTES]
+        for at in range(0, len(frame), self._piece_bytes):
+            piece = frame[at : at + self._piece_bytes]
             self._wait_until(start + (at + len(piece)) * self._byte_s)
             self._socket.sendall(piece)
 

@@ -14,7 +14,7 @@ from client import Client, SlipmuxLink
 
 @contextmanager
 def emulated(
-    image: Path, *options: str, baud: int | None = None, hello: str = "wasmote "
+    image: Path, *options: str, baud: int | None = None, piece_bytes: int = 16, hello: str = "wasmote "
 ) -> Iterator[SlipmuxLink]:
     """The image in QEMU and a link to its UART, after its hello."""
     with tempfile.TemporaryDirectory() as folder:
@@ -27,7 +27,7 @@ def emulated(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
-            link = SlipmuxLink(path, baud)
+            link = SlipmuxLink(path, baud, piece_bytes)
             link.text(hello, 60)
             yield link
             link.close()
@@ -37,8 +37,9 @@ def emulated(
 
 
 def instructions_a_call(image: Path, module: bytes, calls: int) -> list[int]:
-    """Of POST /f/noop, one by one. The tick that may fall into a call belongs to it."""
-    with emulated(image, "-icount", "shift=0") as link:
+    """Of POST /f/noop, one by one. Bytes come one at a time, as on a line: each wakes the node by itself. A tick that
+    falls into a call belongs to it."""
+    with emulated(image, "-icount", "shift=0", baud=9600, piece_bytes=1) as link:
         client = Client(link)
         client.put("/f/noop", module)
         link.text("icount ", 5)
