@@ -37,8 +37,8 @@ int wm_blob_append(struct wm_blob *blob, struct wm_span bytes)
         blob->bytes = grown;
         blob->cap = cap;
     }
-    if (bytes.len > 0) {
-        memcpy(blob->bytes + blob->len, bytes.ptr, bytes.len);
+    if (bytes.len > 0) { /* or there may be no blob->bytes to count from */
+        wm_span_copy(blob->bytes + blob->len, bytes);
         blob->len += bytes.len;
     }
     return 0;

@@ -33,4 +33,12 @@ static inline bool wm_span_is(struct wm_span a, const char *s)
     return wm_span_eq(a, wm_span_str(s));
 }
 
+/* memcpy, also of nothing: an empty span may have no address, and memcpy wants one. */
+static inline void wm_span_copy(void *dst, struct wm_span from)
+{
+    if (from.len > 0) {
+        memcpy(dst, from.ptr, from.len);
+    }
+}
+
 #endif

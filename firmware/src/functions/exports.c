@@ -102,9 +102,7 @@ int wm_functions_target(struct wm_functions *fs, const struct wm_function *fn, s
     if (err == 0 && export_name.len <= sizeof fs->last.ref) {
         fs->last.fn = fn;
         fs->last.ref_len = (uint8_t)export_name.len;
-        if (export_name.len > 0) {
-            memcpy(fs->last.ref, export_name.ptr, export_name.len);
-        }
+        wm_span_copy(fs->last.ref, export_name);
         fs->last.target = *out;
     }
     return err;

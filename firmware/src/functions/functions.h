@@ -69,7 +69,8 @@ bool wm_name_ok(struct wm_span name);
 /* NULL: no such function. Valid until it is removed. */
 struct wm_function *wm_functions_find(struct wm_functions *fs, struct wm_span name);
 
-/* Make the sealed record run under name. Takes over the record: it is the function's, or dropped on failure.
+/* Make the record run under name, and take it over; on failure it stays the caller's, sealed, because the report may point
+ * into it.
  * Returns 0; WM_ERR_NOSPACE: the table is full; WM_ERR_NOMEM: the pool is; WM_ERR_UNSUPPORTED: the module is refused, see
  * report->refused; WM_ERR_BUSY: this function is running; WM_ERR_IO. On any failure the old function, if any, is in place. */
 int wm_functions_install(struct wm_functions *fs, struct wm_span name, int record, const uint8_t digest[WM_SHA256_BYTES],

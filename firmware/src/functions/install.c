@@ -186,7 +186,6 @@ int wm_functions_install(struct wm_functions *fs, struct wm_span name, int recor
     if (err) {
         report->need_bytes = report->refused.need_bytes;
         report->free_bytes = wm_heap_largest(fs->pool);
-        wm_store_drop(fs->store, record);
         return err;
     }
     if (fn != NULL) {

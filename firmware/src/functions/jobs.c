@@ -40,7 +40,7 @@ static struct wm_job *place(struct wm_jobs *js)
 
 static void copy_text(char *dst, struct wm_span text)
 {
-    memcpy(dst, text.ptr, text.len);
+    wm_span_copy(dst, text);
     dst[text.len] = '\0';
 }
 
@@ -163,7 +163,7 @@ static int on_output(void *ctx, struct wm_span bytes)
     }
     const size_t len = job->output.len + bytes.len;
     if (job->output_blob.cap == 0 && len <= sizeof run->js->reply) {
-        memcpy(run->js->reply + job->output.len, bytes.ptr, bytes.len);
+        wm_span_copy(run->js->reply + job->output.len, bytes);
         job->output = wm_span(run->js->reply, len);
         return 0;
     }

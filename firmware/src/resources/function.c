@@ -69,12 +69,11 @@ static void install(struct wm_env *env, const struct wm_coap_request *req, struc
     struct wm_install report;
     uint8_t           digest[WM_SHA256_BYTES];
     wm_sha256_final(&up->sha, digest);
-    const int record = up->record;
-    up->record = -1; /* install takes it over */
-    const int err = wm_functions_install(env->functions, req->path[1], record, digest, &report);
+    const int err = wm_functions_install(env->functions, req->path[1], up->record, digest, &report);
     const int len = (int)req->path[1].len;
     const char *name = (const char *)req->path[1].ptr;
     if (err == 0) {
+        up->record = -1; /* it is the function's now */
         rep->code = report.replaced ? WM_COAP_CHANGED : WM_COAP_CREATED;
         rep->etag_len = WM_ETAG_BYTES;
         wm_etag(rep->etag, digest, WM_FORMAT_OCTETS);

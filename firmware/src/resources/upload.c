@@ -139,9 +139,7 @@ static struct wm_upload *begin(struct wm_uploads *ups, const struct wm_coap_requ
     up->key = key;
     up->tagged = req->has_request_tag;
     up->tag_len = (uint8_t)req->request_tag.len; /* at most 8: a longer one was not taken for one */
-    if (up->tag_len > 0) {
-        memcpy(up->tag, req->request_tag.ptr, up->tag_len);
-    }
+    wm_span_copy(up->tag, req->request_tag);
     return up;
 }
 
