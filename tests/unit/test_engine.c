@@ -687,6 +687,21 @@ static void test_engine_fuel_is_exact(void **state)
     assert_int_equal(t.env.fuel_used, 0);
 }
 
+static void test_engine_fuel_of_bulk_memory(void **state)
+{
+    (void)state;
+    open_module("traps");
+    assert_int_equal(cost("fill", ARGS(0, 1, 63)), 1);
+    assert_int_equal(cost("fill", ARGS(0, 1, 64)), 1 + 1);
+    assert_int_equal(cost("fill", ARGS(0, 1, 65536)), 1 + 1024);
+    assert_int_equal(cost("copy", ARGS(0, 32768, 32768)), 1 + 512);
+    assert_int_equal(trap_in("fill", ARGS(0, 1, 0xffffffff)), WM_TRAP_MEMORY);
+    assert_int_equal(t.env.fuel_used, 1);
+    t.fuel = 100;
+    assert_int_equal(trap_in("copy", ARGS(0, 1, 65535)), WM_TRAP_FUEL);
+    assert_int_equal(t.env.fuel_used, 100);
+}
+
 static void test_engine_endless_loops_end(void **state)
 {
     (void)state;
@@ -860,6 +875,7 @@ int main(void)
         TEST(memory_never_grows),
         TEST(4_gib_declared),
         TEST(fuel_is_exact),
+        TEST(fuel_of_bulk_memory),
         TEST(endless_loops_end),
         TEST(ticks_and_cancel),
         TEST(open_inside_a_tick),

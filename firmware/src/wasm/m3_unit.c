@@ -6,7 +6,8 @@
  * and the reading of an opcode while compiling (stack).
  *
  * What costs fuel: 1 for every turn of a loop, also the first; 1 for every call, also those from outside
- * and those of the host. Straight code is free: the module's length bounds it.
+ * and those of the host; 1 for every 64 bytes of a memory.copy or memory.fill. Other straight code is free:
+ * the length of a function bounds it.
  *
  * Every operation must end in a jump to the next one (a sibling call); only Loop, Call and CallIndirect
  * hold a frame, and check the stack. To see that a compiler does it: in the disassembly no other op_* calls
@@ -175,6 +176,35 @@ d_m3Op(WmMemGrow)
     nextOp();
 }
 
+/* One instruction that works through the memory costs what it does: 1 fuel for each FUEL_BYTES. */
+#define FUEL_BYTES 64u
+
+static M3Result spend_bytes(uint32_t bytes, size_t memory_bytes)
+{
+    uint32_t fuel = bytes > memory_bytes ? 0 : bytes / FUEL_BYTES; /* out of bounds does nothing */
+    while (fuel > (uint32_t)wm_m3.left) {
+        fuel -= (uint32_t)wm_m3.left + 1;
+        M3Result r = refuel(); /* spends the last one of these */
+        if (r != NULL) {
+            return r;
+        }
+    }
+    wm_m3.left -= (int32_t)fuel;
+    return m3Err_none;
+}
+
+d_m3Op(WmMemCopy)
+{
+    M3Result r = spend_bytes((u32)_r0, _mem->length);
+    return UNLIKELY(r != NULL) ? r : op_MemCopy(d_m3OpAllArgs);
+}
+
+d_m3Op(WmMemFill)
+{
+    M3Result r = spend_bytes((u32)_r0, _mem->length);
+    return UNLIKELY(r != NULL) ? r : op_MemFill(d_m3OpAllArgs);
+}
+
 /* ---- the compiler ---- */
 
 /* It calls itself for every block in a block, and each level reads opcodes: so the stack is checked here. */
@@ -186,6 +216,8 @@ static M3Result read_opcode(m3opcode_t *opcode, bytes_t *bytes, cbytes_t end)
 
 #define op_Loop     op_WmLoop
 #define op_MemGrow  op_WmMemGrow
+#define op_MemCopy  op_WmMemCopy
+#define op_MemFill  op_WmMemFill
 #define Read_opcode read_opcode
 #include "m3_compile.c"
 #undef Read_opcode
