@@ -15,6 +15,7 @@ struct wm_node {
     struct wm_uploads       uploads;
     struct wm_env           env;
     uint32_t                log_seen;
+    uint32_t                job_seen; /* order of the job that was last seen running */
     uint8_t                 rx[WM_COAP_MESSAGE_BYTES];
     uint8_t                 rx_while_running[WM_COAP_MESSAGE_BYTES]; /* rx may hold the input of the call that runs */
 };
@@ -73,8 +74,15 @@ static void run_jobs(struct wm_node *node)
 /* While a function runs: answer what does not need the engine. */
 static void service(void *ctx)
 {
-    struct wm_node *node = ctx;
+    struct wm_node      *node = ctx;
+    const struct wm_job *job = node->jobs.running;
     node->env.now_ms = wm_port_now_ms();
+    if (job->order != node->job_seen) {
+        node->job_seen = job->order;
+        if (job->background) {
+            wm_coap_notify(&node->coap, wm_key_job(job->id)); /* from queued to running */
+        }
+    }
     for (size_t i = 0; i < node->config.link_count; i++) {
         for (int n = 0; n < BURST && receive(node, i, node->rx_while_running, sizeof node->rx_while_running); n++) {
         }

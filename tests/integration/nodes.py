@@ -29,15 +29,20 @@ MODULES = Path(__file__).parent / "modules"
 
 
 @contextlib.asynccontextmanager
-async def running(board_name: str, *arguments: str, sanitize: bool = False) -> AsyncIterator[str]:
+async def running(board_name: str, *arguments: str, sanitize: bool = True) -> AsyncIterator[str]:
     """A node on this machine and its coap:// address; a chip runs in its emulator, behind a bridge in this process.
-    Fails if the host's node ends with anything but 0, as it does when a sanitizer has found something."""
+
+    The host's node has sanitizers unless the test says otherwise. Fails if it ends with anything but 0, as it does
+    when a sanitizer has found something."""
     board = find_board(Project.find(), board_name)
     if not board.is_host and find_tool(board.emulate["command"][0]) is None:
         pytest.skip(f"{board.emulate['command'][0]} is not installed")
     said: list[str] = []
     emulator = Emulator(
-        board, built(board_name, Variant(sanitize=sanitize)), arguments=arguments, on_text=said.append
+        board,
+        built(board_name, Variant(sanitize=sanitize and board.is_host)),
+        arguments=arguments,
+        on_text=said.append,
     )
     async with emulator:
         assert emulator.uri is not None
