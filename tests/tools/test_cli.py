@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -26,7 +28,17 @@ from wasmote.errors import ExitCode, InputError
 from wasmote.protocol.target import Target, parse_target
 
 
+def here(*args: str) -> subprocess.CompletedProcess[str]:
+    """One command line in this process: what a process of its own would say, without its start."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run(list(args))
+    texts = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
+    return subprocess.CompletedProcess(args, code, *texts)
+
+
 def wasmote(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """One command line in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "wasmote", *args],
         capture_output=True,
@@ -38,7 +50,7 @@ def wasmote(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_cli_help_lists_every_command_and_exit_code() -> None:
-    shown = wasmote("--help")
+    shown = here("--help")
     assert shown.returncode == 0
     for section in COMMANDS.values():
         for name, (_module, text) in section.items():
@@ -55,20 +67,20 @@ def test_cli_every_command_has_help_and_json(name: str, capsys: pytest.CaptureFi
 
 
 def test_cli_unknown_command_and_option() -> None:
-    wrong = wasmote("psuh")
+    wrong = here("psuh")
     assert wrong.returncode == ExitCode.USAGE
     assert "No such command 'psuh'" in wrong.stderr and "compile" in wrong.stderr
     assert wrong.stdout == ""
-    assert wasmote("boards", "--nonsense").returncode == ExitCode.USAGE
-    as_json = wasmote("--json", "boards", "--nonsense")
+    assert here("boards", "--nonsense").returncode == ExitCode.USAGE
+    as_json = here("--json", "boards", "--nonsense")
     assert json.loads(as_json.stderr)["exit_code"] == ExitCode.USAGE
 
 
 def test_cli_json_before_and_behind_the_command() -> None:
-    before, behind = wasmote("--json", "boards"), wasmote("boards", "--json")
+    before, behind = here("--json", "boards"), here("boards", "--json")
     assert before.stdout == behind.stdout
     assert {HOST, STM32} <= {row["name"] for row in json.loads(before.stdout)}
-    plain = wasmote("boards").stdout
+    plain = here("boards").stdout
     assert plain.splitlines()[0].split() == ["BOARD", "TIER", "CHIP", "LINKS", "WHAT"]
 
 
@@ -117,13 +129,13 @@ def test_cli_closed_stdout_is_no_error() -> None:
     ],
 )
 def test_cli_mistakes_have_a_text_and_a_code(args: list[str], code: int, words: list[str]) -> None:
-    done = wasmote(*args)
+    done = here(*args)
     assert done.returncode == code, done.stderr
     assert done.stdout == ""
     for word in words:
         assert word in done.stderr
     assert "Traceback" not in done.stderr
-    told = json.loads(wasmote("--json", "-q", *args).stderr.splitlines()[-1])
+    told = json.loads(here("--json", "-q", *args).stderr.splitlines()[-1])
     assert told["exit_code"] == code
 
 
@@ -145,24 +157,24 @@ def test_cli_outside_of_a_checkout(tmp_path: Path) -> None:
 
 
 def test_cli_new_compile_run(tmp_path: Path) -> None:
-    made = wasmote("new", "hello", "--in", str(tmp_path), "--json")
+    made = here("new", "hello", "--in", str(tmp_path), "--json")
     folder = Path(json.loads(made.stdout)["folder"])
-    assert wasmote("new", "hello", "--in", str(tmp_path)).returncode == ExitCode.USAGE
-    checked = wasmote("run", str(folder), "--check")
+    assert here("new", "hello", "--in", str(tmp_path)).returncode == ExitCode.USAGE
+    checked = here("run", str(folder), "--check")
     assert checked.returncode == 0 and "2 as expected" in checked.stdout
     out = tmp_path / "hello.wasm"
-    compiled = json.loads(wasmote("compile", str(folder), "-o", str(out), "--json").stdout)
+    compiled = json.loads(here("compile", str(folder), "-o", str(out), "--json").stdout)
     assert compiled["size"] == out.stat().st_size
     assert compiled["exports"] == {"add": "(i32, i32) -> (i32)", "upper": "() -> (i32)"}
-    assert wasmote("run", str(out), "add", "-7", "0x10").stdout == "9\n"
+    assert here("run", str(out), "add", "-7", "0x10").stdout == "9\n"
     text = tmp_path / "text"
     text.write_text("Quiet please\n")
-    assert wasmote("run", str(out), "upper", "--in", str(text)).stdout == "QUIET PLEASE\n"
+    assert here("run", str(out), "upper", "--in", str(text)).stdout == "QUIET PLEASE\n"
     (folder / "app.toml").write_text((folder / "app.toml").read_text().replace("result = 5", "result = 6"))
-    wrong = wasmote("run", str(folder), "--check")
+    wrong = here("run", str(folder), "--check")
     assert wrong.returncode == ExitCode.APPLICATION and "results are [5], expected [6]" in wrong.stderr
     (folder / "app.toml").write_text("name = 'hello'\n")
-    broken = wasmote("compile", str(folder))
+    broken = here("compile", str(folder))
     assert (
         broken.returncode == ExitCode.USAGE
         and "app.toml" in broken.stderr
@@ -174,15 +186,15 @@ def test_cli_run_reports_the_applications_status(tmp_path: Path) -> None:
     (tmp_path / "no.c").write_text(
         '#include "wasmote.h"\nWASMOTE_EXPORT("f") int32_t f(void) { wasmote_print("not today"); return 409; }'
     )
-    done = wasmote("--json", "run", str(tmp_path / "no.c"))
+    done = here("--json", "run", str(tmp_path / "no.c"))
     assert done.returncode == ExitCode.APPLICATION
     told = json.loads(done.stderr.splitlines()[-1])
     assert told["status"] == 409 and told["cause"] == "not today"
 
 
 def test_cli_run_json_numbers(tmp_path: Path) -> None:
-    assert json.loads(wasmote("--json", "run", "fib", "fib64", "90").stdout) == "2880067194370816120"
-    assert json.loads(wasmote("--json", "run", "fib", "20").stdout) == 6765
+    assert json.loads(here("--json", "run", "fib", "fib64", "90").stdout) == "2880067194370816120"
+    assert json.loads(here("--json", "run", "fib", "20").stdout) == 6765
 
 
 def test_output_json_holds_everything() -> None:

@@ -33,20 +33,14 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Variant:
-    """What is built beside the plain image (host only). tests: the C unit tests too. fuzz: the libFuzzer programs, by
-    clang, instead of the image."""
+    """What is built beside the plain image (host only). tests: the C unit tests too."""
 
     sanitize: bool = False
     tests: bool = False
-    fuzz: bool = False
 
     @property
     def suffix(self) -> str:
-        return (
-            ("-sanitize" if self.sanitize else "")
-            + ("-tests" if self.tests else "")
-            + ("-fuzz" if self.fuzz else "")
-        )
+        return ("-sanitize" if self.sanitize else "") + ("-tests" if self.tests else "")
 
 
 PLAIN = Variant()
@@ -81,22 +75,6 @@ def build(
 ) -> Path:
     """Build the image; returns its path. log gets warnings of the compilers. Two builds of one folder run one after the
     other. Raises MissingError, BuildError, InputError."""
-    build_all(project, board, variant, progress=progress, log=log)
-    image = image_path(project, board, variant)
-    if not image.is_file():
-        raise BuildError(f"the build of {board.name} made no {image.name}")
-    return image
-
-
-def build_all(
-    project: Project,
-    board: Board,
-    variant: Variant = PLAIN,
-    *,
-    progress: Progress,
-    log: Callable[[str], None],
-) -> Path:
-    """Build everything of a variant; returns its folder. As build()."""
     if not board.is_host and variant != PLAIN:
         raise InputError(f"{board.name} is not the host: sanitizers and unit tests are for the host")
     check_toolchain(board)
@@ -113,8 +91,6 @@ def build_all(
             *(f"-DWM_BOARD={board.name}", f"-DWM_THIRD_PARTY_DIR={project.third_party}"),
             f"-DWM_SANITIZE={SANITIZERS if variant.sanitize else ''}",
             f"-DWM_TESTS={'ON' if variant.tests else 'OFF'}",
-            f"-DWM_FUZZ={'ON' if variant.fuzz else 'OFF'}",
-            *([f"-DCMAKE_C_COMPILER={need_tool('clang')}"] if variant.fuzz else []),
         ]
         if not board.is_host:
             configure.append(
@@ -123,7 +99,10 @@ def build_all(
         _run(configure, f"cannot configure {board.name}", progress=None, log=lambda _line: None)
         progress.describe(f"build {folder.name}")
         _run([cmake, "--build", folder], f"cannot build {board.name}", progress=progress, log=log)
-    return folder
+    image = image_path(project, board, variant)
+    if not image.is_file():
+        raise BuildError(f"the build of {board.name} made no {image.name}")
+    return image
 
 
 def _run(
