@@ -14,7 +14,7 @@ struct wm_node {
     struct wm_jobs          jobs;
     struct wm_uploads       uploads;
     struct wm_env           env;
-    uint32_t                log_seen;
+    uint32_t                log_seen, swept_ms;
     uint32_t                job_seen; /* order of the job that was last seen running */
     uint8_t                 rx[WM_COAP_MESSAGE_BYTES];
     uint8_t                 rx_while_running[WM_COAP_MESSAGE_BYTES]; /* rx may hold the input of the call that runs */
@@ -24,6 +24,9 @@ static struct wm_node node_;
 
 /* Datagrams taken from one link before the timers and the other links have their turn. */
 #define BURST 64
+
+/* How often what was left behind is looked for: uploads, outputs that nobody fetched. */
+#define SWEEP_MS 1000u
 
 static void send(void *ctx, const struct wm_peer *peer, struct wm_span datagram)
 {
@@ -138,20 +141,26 @@ struct wm_node *wm_node_init(const struct wm_node_config *config)
 
 uint32_t wm_node_poll(struct wm_node *node, uint32_t now_ms)
 {
+    bool more = false;
     node->env.now_ms = now_ms;
     for (size_t i = 0; i < node->config.link_count; i++) {
-        for (int n = 0; n < BURST && receive(node, i, node->rx, sizeof node->rx); n++) {
+        int n = 0;
+        while (n < BURST && receive(node, i, node->rx, sizeof node->rx)) {
             run_jobs(node);
+            n++;
         }
+        more = more || n == BURST;
     }
-    wm_uploads_expire(&node->uploads, node->env.now_ms);
-    wm_call_expire(&node->env);
+    if (node->env.now_ms - node->swept_ms >= SWEEP_MS) {
+        node->swept_ms = node->env.now_ms;
+        wm_uploads_expire(&node->uploads, node->env.now_ms);
+        wm_call_expire(&node->env);
+    }
     if (node->log_seen != wm_log_next()) {
         node->log_seen = wm_log_next();
         wm_coap_notify(&node->coap, WM_KEY_LOG);
     }
     const uint32_t wait_ms = wm_coap_poll(&node->coap, node->env.now_ms);
     flush(node);
-    /* Uploads and kept outputs expire by the second; nothing here is more urgent than CoAP's own timers. */
-    return wait_ms < 1000 ? wait_ms : 1000;
+    return more ? 0 : wait_ms < SWEEP_MS ? wait_ms : SWEEP_MS;
 }

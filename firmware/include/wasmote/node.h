@@ -34,8 +34,8 @@ struct wm_node_config {
 /* Start the node, or start it again with everything forgotten (tests). Asserts a sound config. */
 struct wm_node *wm_node_init(const struct wm_node_config *config);
 
-/* Read the links, answer, run at most one job, keep the timers. Returns the milliseconds until it has
- * something to do by itself: 0 if a job is waiting, at most 60000. */
+/* Read the links, answer, run the calls that came, keep the timers. Returns the milliseconds until it has something to do
+ * by itself: 0 if a link may have more, at most 1000. */
 uint32_t wm_node_poll(struct wm_node *node, uint32_t now_ms);
 
 #endif
