@@ -42,7 +42,7 @@ _MEANINGS = {
     ExitCode.UNREACHABLE: "the node cannot be reached; nothing ran",
     ExitCode.UNANSWERED: "no answer; the request may have run",
     ExitCode.MISSING: "a tool, package or source archive is missing",
-    ExitCode.BUILD: "a build or a compilation failed",
+    ExitCode.BUILD: "a build or a compilation failed, or an image is over its budget",
     ExitCode.LOCAL: "a port, device or file of this machine cannot be used",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
 }
