@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from conftest import HOST, STM32, built
+from support import HOST, STM32, built
 
 from wasmote.adapters import apps
 from wasmote.adapters.boards import find_board

@@ -50,6 +50,7 @@ struct wm_job {
     bool           kept;   /* peer may fetch further blocks of the output, or the answer again */
     struct wm_peer peer;
     uint32_t       key;    /* of the request: method, path and query */
+    uint8_t        tag_len, tag[8]; /* its Request-Tag */
     uint32_t       done_ms;
 };
 

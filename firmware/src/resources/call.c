@@ -56,6 +56,8 @@ struct wm_job *wm_call_begin(struct wm_env *env, const struct wm_coap_request *r
     } else {
         job->peer = *req->peer;
         job->key = wm_request_key(req);
+        job->tag_len = (uint8_t)req->request_tag.len; /* at most 8: a longer one was not taken for one */
+        wm_span_copy(job->tag, req->request_tag);
         job->kept = up != NULL;
         rep->code = WM_COAP_CHANGED; /* for the upload's memory: it was taken */
     }
@@ -65,13 +67,15 @@ struct wm_job *wm_call_begin(struct wm_env *env, const struct wm_coap_request *r
     return job;
 }
 
-/* A finished call of this very client whose output is still here. */
+/* A call of this very client whose output is still here. Behind a bridge many clients are one peer, and their tags
+ * tell them apart; a client without one means its latest call. */
 static struct wm_job *find_kept(struct wm_env *env, const struct wm_coap_request *req)
 {
     const uint32_t key = wm_request_key(req);
     struct wm_job *latest = NULL;
     for (struct wm_job *job = NULL; (job = wm_jobs_next(env->jobs, job)) != NULL;) {
-        if (job->kept && !job->background && job->key == key && wm_peer_same(&job->peer, req->peer) &&
+        const bool same_tag = !req->has_request_tag || wm_span_eq(wm_span(job->tag, job->tag_len), req->request_tag);
+        if (job->kept && !job->background && job->key == key && same_tag && wm_peer_same(&job->peer, req->peer) &&
             (latest == NULL || (int32_t)(job->order - latest->order) > 0)) {
             latest = job;
         }
