@@ -16,7 +16,7 @@ from wasmote.adapters.project import Project
 from wasmote.protocol import links, senml
 
 MODULE_BYTES = 3000  # three blocks of 1024, and a rest at every size
-NODES = [HOST, pytest.param(STM32, marks=[pytest.mark.emulated, pytest.mark.slow])]
+NODES = [HOST, pytest.param(STM32, marks=pytest.mark.slow)]
 CLIENTS = ["libcoap", "node-coap"]
 
 

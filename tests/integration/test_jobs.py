@@ -20,7 +20,7 @@ from wasmote.protocol.messages import DELETE, GET, POST, PUT, Reply, Request
 from wasmote.protocol.push import PushRejected
 from wasmote.protocol.section import Section, with_section
 
-BOTH = [HOST, pytest.param(STM32, marks=[pytest.mark.emulated, pytest.mark.slow])]
+BOTH = [HOST, pytest.param(STM32, marks=pytest.mark.slow)]
 # Far more than a test takes: seconds on the host, minutes on the emulated chip. The node cuts it to its own limit.
 ENDLESS_FUEL = 4_000_000_000
 # Answers at once also when the node is busy.

@@ -164,6 +164,73 @@ static void test_heap_trim_gives_back_the_top(void **state)
     free(mem);
 }
 
+static void test_heap_alloc_high_takes_the_far_end(void **state)
+{
+    (void)state;
+    char *mem = region(REGION);
+    struct wm_heap *h = wm_heap_init(mem, REGION);
+    const size_t total = wm_heap_total_bytes(h);
+    char *low = wm_heap_alloc(h, 100);
+    char *high = wm_heap_alloc_high(h, 100), *next = wm_heap_alloc_high(h, 100);
+    assert_true(low < next && next < high && high + 108 > mem + REGION - 8);
+    memset(high, 'h', 100);
+    memset(next, 'n', 100);
+    assert_ptr_equal(wm_heap_alloc_high(h, wm_heap_largest(h)), low + 104); /* the piece between, whole */
+    assert_int_equal(wm_heap_free_bytes(h), 0);
+    assert_null(wm_heap_alloc_high(h, 1));
+    wm_heap_free(h, low + 104);
+    wm_heap_free(h, high);
+    assert_ptr_equal(wm_heap_alloc_high(h, 60), high + 40); /* the end of the last piece that does */
+    assert_true((char *)wm_heap_alloc_high(h, 60) < next);
+    assert_null(wm_heap_alloc_high(h, SIZE_MAX));
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(next[i], 'n');
+    }
+    assert_true(wm_heap_free_bytes(h) < total);
+    free(mem);
+}
+
+static void test_heap_alloc_piece_takes_all_of_the_first_that_does(void **state)
+{
+    (void)state;
+    char *mem = region(REGION);
+    struct wm_heap *h = wm_heap_init(mem, REGION);
+    char *a = wm_heap_alloc(h, 100), *b = wm_heap_alloc(h, 20), *c = wm_heap_alloc(h, 300), *d = wm_heap_alloc(h, 20);
+    wm_heap_free(h, a);
+    wm_heap_free(h, c);
+    size_t bytes = 0;
+    assert_ptr_equal(wm_heap_alloc_piece(h, 101, &bytes), c); /* a has 100 */
+    assert_int_equal(bytes, 300);
+    memset(c, 'c', bytes);
+    assert_ptr_equal(wm_heap_resize(h, c, 150), c);
+    assert_ptr_equal(wm_heap_alloc_piece(h, 60, &bytes), a);
+    assert_int_equal(bytes, 100);
+    assert_ptr_equal(wm_heap_alloc_piece(h, 60, &bytes), c + 160); /* what c gave back */
+    assert_null(wm_heap_alloc_piece(h, wm_heap_largest(h) + 1, &bytes));
+    assert_null(wm_heap_alloc_piece(h, SIZE_MAX, &bytes));
+    assert_true((char *)wm_heap_alloc_piece(h, wm_heap_largest(h), &bytes) > d);
+    assert_int_equal(wm_heap_free_bytes(h), 0);
+    assert_true(b < c);
+    free(mem);
+}
+
+/* Free bytes do not depend on where they lie, so they are the same again after whatever was done and undone. */
+static void test_heap_free_bytes_are_the_same_in_pieces(void **state)
+{
+    (void)state;
+    char *mem = region(REGION);
+    struct wm_heap *h = wm_heap_init(mem, REGION);
+    char *first = wm_heap_alloc(h, 200);
+    const size_t with_one = wm_heap_free_bytes(h);
+    char *second = wm_heap_alloc(h, 200);
+    wm_heap_free(h, first); /* a hole, then the second, then the rest */
+    assert_int_equal(wm_heap_free_bytes(h), with_one);
+    assert_true(wm_heap_largest(h) < with_one);
+    wm_heap_free(h, second);
+    assert_int_equal(wm_heap_free_bytes(h), wm_heap_total_bytes(h));
+    free(mem);
+}
+
 static void test_heap_asserts_misuse(void **state)
 {
     (void)state;
@@ -220,7 +287,19 @@ static void test_heap_random_operations(void **state)
         const size_t largest = wm_heap_largest(h), free_before = wm_heap_free_bytes(h);
         assert_true(largest <= free_before);
         if (!p->ptr) {
-            p->ptr = wm_heap_alloc(h, len);
+            size_t got = len;
+            switch (pick(3)) {
+            case 0: p->ptr = wm_heap_alloc(h, len); break;
+            case 1: p->ptr = wm_heap_alloc_high(h, len); break;
+            default:
+                p->ptr = wm_heap_alloc_piece(h, len, &got);
+                if (p->ptr) {
+                    assert_true(got >= len && got <= largest);
+                    memset(p->ptr, fill, got);
+                    assert_ptr_equal(wm_heap_resize(h, p->ptr, len), p->ptr);
+                }
+                break;
+            }
             assert_true((p->ptr != NULL) == (len <= largest));
             if (!p->ptr) {
                 assert_int_equal(wm_heap_free_bytes(h), free_before);
@@ -279,6 +358,9 @@ int main(void)
         cmocka_unit_test(test_heap_resize_in_place),
         cmocka_unit_test(test_heap_resize_moves),
         cmocka_unit_test(test_heap_trim_gives_back_the_top),
+        cmocka_unit_test(test_heap_alloc_high_takes_the_far_end),
+        cmocka_unit_test(test_heap_alloc_piece_takes_all_of_the_first_that_does),
+        cmocka_unit_test(test_heap_free_bytes_are_the_same_in_pieces),
         cmocka_unit_test(test_heap_asserts_misuse),
         cmocka_unit_test(test_heap_random_operations),
     };

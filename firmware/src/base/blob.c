@@ -6,7 +6,8 @@ int wm_blob_init(struct wm_blob *blob, struct wm_heap *heap, size_t size_hint)
 {
     *blob = (struct wm_blob){.heap = heap};
     if (size_hint > 0) {
-        blob->bytes = wm_heap_alloc(heap, size_hint);
+        /* High: arenas are many times larger, and a body between two of them keeps their room apart. */
+        blob->bytes = wm_heap_alloc_high(heap, size_hint);
         if (blob->bytes == NULL) {
             return WM_ERR_NOMEM;
         }

@@ -158,6 +158,49 @@ void *wm_heap_alloc(struct wm_heap *heap, size_t bytes)
     return NULL;
 }
 
+/* Take the last need bytes of a free block; they become a block of their own. The poison is off bytes of it. */
+static void *take_end(struct wm_heap *h, uint32_t block, uint32_t need, size_t bytes)
+{
+    (void)bytes;
+    const uint32_t size = size_of(h, block), rest = size - need, at = block + rest;
+    if (rest > 0) {
+        set(h, at, need | USED);
+        set(h, at + need, get(h, at + need) | PREV_USED);
+        make_free(h, block, rest);
+    } else {
+        make_used(h, block, size, need);
+        if (h->lowest == block) {
+            h->lowest = block + size;
+        }
+    }
+    UNPOISON(content(h, at), bytes ? bytes : 1);
+    return content(h, at);
+}
+
+void *wm_heap_alloc_high(struct wm_heap *heap, size_t bytes)
+{
+    const uint32_t need = block_size(bytes);
+    uint32_t last = 0;
+    for (uint32_t at = heap->lowest; need > 0 && at < heap->end - TAG_BYTES; at += size_of(heap, at)) {
+        if (is_free(heap, at) && size_of(heap, at) >= need) {
+            last = at;
+        }
+    }
+    return last > 0 ? take_end(heap, last, need, bytes) : NULL;
+}
+
+void *wm_heap_alloc_piece(struct wm_heap *heap, size_t min_bytes, size_t *bytes)
+{
+    const uint32_t need = block_size(min_bytes);
+    for (uint32_t at = heap->lowest; need > 0 && at < heap->end - TAG_BYTES; at += size_of(heap, at)) {
+        if (is_free(heap, at) && size_of(heap, at) >= need) {
+            *bytes = size_of(heap, at) - TAG_BYTES;
+            return take_end(heap, at, size_of(heap, at), *bytes);
+        }
+    }
+    return NULL;
+}
+
 void wm_heap_free(struct wm_heap *heap, void *ptr)
 {
     if (!ptr) {

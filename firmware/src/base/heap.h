@@ -1,6 +1,7 @@
 /* heap.h: an allocator over one region of RAM. The function pool is one, and each function's arena inside
  * the pool is another. First fit by address, so that what lives long gathers at the low end and
- * the top can be given back. Eight-byte alignment. No locks. */
+ * the top can be given back; what would part the large pieces goes to the high end. Eight-byte alignment.
+ * No locks. */
 #ifndef WM_BASE_HEAP_H
 #define WM_BASE_HEAP_H
 
@@ -23,6 +24,13 @@ struct wm_heap *wm_heap_init(void *region, size_t region_bytes);
 
 /* Returns NULL when no free piece is large enough. bytes 0 is taken as 1. The content is undefined. */
 void *wm_heap_alloc(struct wm_heap *heap, size_t bytes);
+
+/* The same from the high end: the end of the last piece that is large enough. */
+void *wm_heap_alloc_high(struct wm_heap *heap, size_t bytes);
+
+/* The whole of the first free piece that has at least min_bytes; *bytes says how many it has. The caller shrinks it
+ * (wm_heap_resize) when it knows what it needs. Returns NULL: there is none. */
+void *wm_heap_alloc_piece(struct wm_heap *heap, size_t min_bytes, size_t *bytes);
 
 /* ptr may be NULL. Asserts that ptr came from this heap and is in use. */
 void wm_heap_free(struct wm_heap *heap, void *ptr);

@@ -17,7 +17,7 @@ struct wm_image {
     struct wm_quotas  quotas;
     uint8_t           digest[WM_SHA256_BYTES];
     void             *arena; /* in the pool; owned; NULL while stopped */
-    size_t            arena_bytes;
+    size_t            arena_bytes; /* while stopped: what it took last, or one like it; 0: unknown */
     struct wm_engine *engine; /* in the arena */
 };
 

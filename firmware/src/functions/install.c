@@ -17,12 +17,12 @@ static int refuse_output(void *ctx, struct wm_span bytes)
     return WM_ERR_NOSPACE; /* a start function has nobody to reply to */
 }
 
-int wm_image_open(struct wm_functions *fs, struct wm_image *image, struct wm_refused *refused)
+/* Open the image in a free piece of the pool that has at least min_bytes. */
+static int open_in(struct wm_functions *fs, struct wm_image *image, size_t min_bytes, struct wm_refused *refused)
 {
-    WM_ASSERT(image->engine == NULL);
     *refused = (struct wm_refused){.function = -1, .offset = -1};
-    const size_t room = wm_heap_largest(fs->pool);
-    void        *arena = wm_heap_alloc(fs->pool, room);
+    size_t room = 0;
+    void  *arena = wm_heap_alloc_piece(fs->pool, min_bytes, &room);
     if (arena == NULL) {
         return WM_ERR_NOMEM;
     }
@@ -39,6 +39,18 @@ int wm_image_open(struct wm_functions *fs, struct wm_image *image, struct wm_ref
     return 0;
 }
 
+int wm_image_open(struct wm_functions *fs, struct wm_image *image, struct wm_refused *refused)
+{
+    WM_ASSERT(image->engine == NULL);
+    /* The lowest piece that may do, so that a function that is replaced again and again does not walk through the
+     * pool and end in its middle. Loading takes more than what stays, so the piece may turn out too small. */
+    const size_t sure = image->module.len + image->quotas.memory_bytes + image->quotas.stack_bytes;
+    const size_t likely = image->arena_bytes > sure ? image->arena_bytes : sure;
+    const size_t largest = wm_heap_largest(fs->pool);
+    const int err = likely < largest ? open_in(fs, image, likely, refused) : WM_ERR_NOMEM;
+    return err == WM_ERR_NOMEM && largest > 0 ? open_in(fs, image, largest, refused) : err;
+}
+
 void wm_image_close(struct wm_functions *fs, struct wm_image *image)
 {
     if (image->engine != NULL) {
@@ -47,7 +59,6 @@ void wm_image_close(struct wm_functions *fs, struct wm_image *image)
     }
     image->engine = NULL;
     image->arena = NULL;
-    image->arena_bytes = 0;
 }
 
 static int refuse(struct wm_refused *refused, enum wm_refusal reason, const char *text)
@@ -173,6 +184,7 @@ int wm_functions_install(struct wm_functions *fs, struct wm_span name, int recor
         err = examine(fs, &next, &report->refused);
     }
     if (!err) {
+        next.arena_bytes = fn != NULL ? fn->image.arena_bytes : 0;
         err = open_beside_or_instead(fs, fn != NULL ? &fn->image : NULL, &next, report);
     }
     char plain[WM_NAME_BYTES] = "";

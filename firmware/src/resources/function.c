@@ -211,7 +211,7 @@ static void get_metadata(const struct wm_function *fn, struct wm_sink *out)
     put_uint(out, "memory", image->quotas.memory_bytes);
     put_uint(out, "stack", image->quotas.stack_bytes);
     put_uint(out, "output", image->quotas.output_bytes);
-    put_uint(out, "ram", image->arena_bytes + image->module.len);
+    put_uint(out, "ram", (image->engine != NULL ? image->arena_bytes : 0) + image->module.len);
 }
 
 static void get(struct wm_env *env, const struct wm_coap_request *req, struct wm_coap_reply *rep)

@@ -33,7 +33,7 @@ static void put_function(struct wm_sink *out, const struct wm_function *fn)
     (void)wm_format(name, sizeof name, "f/%s/fuel", fn->name);
     put(out, false, name, NULL, fn->fuel);
     (void)wm_format(name, sizeof name, "f/%s/ram", fn->name);
-    put(out, false, name, "B", fn->image.arena_bytes + fn->image.module.len);
+    put(out, false, name, "B", (fn->image.engine != NULL ? fn->image.arena_bytes : 0) + fn->image.module.len);
 }
 
 static size_t count_functions(const struct wm_env *env)
