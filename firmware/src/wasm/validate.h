@@ -13,8 +13,10 @@
  *  - block parameters in code that cannot be reached: it writes 60 KB past its tables;
  *  - a branch that carries a float as its last value, out of a block or past other values, while there are values
  *    or blocks with results in between: it stores 240 KB beyond its stack (#465); so does a br_if with two values or more;
- *  - a block of three results or more that ends in a float: they come out in another order;
+ *  - a block of three results or more that ends in a float, or of two, 32 bits and f64: it mixes them up;
+ *  - a 64-bit local that is twice an operand when it changes or a block begins: half of it is overwritten, and slots get lost;
  *  - br to a loop with parameters: the values are not taken along; and any branch to one in code that cannot be reached;
+ *  - code in the same block after a br to a loop that leaves operands behind, or after such a return that cannot be reached;
  *  - two block parameters, or a parameter and a value below it, that are the same local;
  *  - block results (loop parameters) with a 64-bit value before two of 32 bits: one may be overwritten.
  * A module that is malformed or invalid is reported as such, whatever limits it exceeds as well, except for the

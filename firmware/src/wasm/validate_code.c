@@ -6,8 +6,7 @@
  *    result, until its end;
  *  - slots: of 4 bytes, a 64-bit value takes an even pair. Results of the function and its parameters have a pair each, then
  *    come locals, constants, operands. An operand takes the first free place, so with n others in use it is
- *    among the first n + 1 pairs. Only a call's results are placed above everything in use;
- *  - `br` to a loop and, in code beyond reach, `return` leave its stack as it is (`stale`). */
+ *    among the first n + 1 pairs. Only a call's results are placed above everything in use. */
 #include "wasm/validate_state.h"
 
 enum {
@@ -94,8 +93,8 @@ static struct wm_block *top(struct wm_validation *v)
 /* How many operands fit now. */
 static void measure(struct wm_validation *v)
 {
-    const uint32_t entries = v->locals + v->records + v->stale, slots = v->fixed + v->stale;
-    const uint32_t used = entries > slots ? entries : slots;
+    const uint32_t entries = v->locals + v->records;
+    const uint32_t used = entries > v->fixed ? entries : v->fixed;
     v->room = used < WM_MODULE_HEIGHT ? WM_MODULE_HEIGHT - used : 0;
 }
 
@@ -114,8 +113,8 @@ static void push_slot(struct wm_validation *v, uint8_t type, uint32_t slot)
         }
     }
     v->operand[v->height++] = (struct wm_operand){.slot = (uint16_t)slot, .type = type};
-    if (v->height + v->stale > v->peak) {
-        v->peak = v->height + v->stale;
+    if (v->height > v->peak) {
+        v->peak = v->height;
     }
 }
 
@@ -192,6 +191,23 @@ static void peek_types(struct wm_validation *v, struct wm_types types)
     }
 }
 
+/* After peek_types: what was not known on top of the stack, or not there, has these types now. */
+static void complete(struct wm_validation *v, struct wm_types types)
+{
+    const uint32_t there = v->height - top(v)->height, base = top(v)->height;
+    for (uint32_t missing = there < types.count ? types.count - there : 0; missing > 0 && !v->failed; missing--) {
+        push(v, WM_UNKNOWN);
+        if (!v->failed) {
+            const struct wm_operand added = v->operand[v->height - 1];
+            memmove(&v->operand[base + 1], &v->operand[base], (v->height - 1 - base) * sizeof added);
+            v->operand[base] = added;
+        }
+    }
+    for (uint32_t i = 0; i < types.count && !v->failed; i++) {
+        v->operand[v->height - types.count + i].type = type_of(v, types, i);
+    }
+}
+
 static struct wm_types params(const struct wm_block *block)
 {
     return (struct wm_types){block->params_off, block->params};
@@ -214,23 +230,13 @@ static void set_unreachable(struct wm_validation *v)
     top(v)->unreachable = 1;
 }
 
-/* wasm3 leaves the operands of the block on its stack. */
-static void keep_stale(struct wm_validation *v)
+/* wasm3 leaves the operands of the block on its stack until the block's end, and so must nothing come between. */
+static void check_left(struct wm_validation *v)
 {
-    struct wm_block *block = top(v);
-    const uint32_t left = v->height - block->height;
-    if (block->stale + left > WM_MODULE_HEIGHT) {
-        too_high(v); /* and no more counting */
-        return;
+    const uint8_t next = v->at < v->end ? v->bytes[v->at] : OP_END;
+    if (v->height != top(v)->height && next != OP_END && next != OP_ELSE) {
+        wm_limit(v, "code after a jump to a loop, or after a return that cannot be reached, that leaves operands behind");
     }
-    block->stale = (uint16_t)(block->stale + left);
-    v->stale += left;
-}
-
-static void drop_stale(struct wm_validation *v)
-{
-    v->stale -= top(v)->stale;
-    top(v)->stale = 0;
 }
 
 /* ---- what wasm3 does not survive: see validate.h ---- */
@@ -253,11 +259,32 @@ static bool ends_in_float(const struct wm_validation *v, struct wm_types types)
     return types.count > 0 && is_float(type_of(v, types, types.count - 1));
 }
 
+/* Where local changes or a block begins, wasm3 gives the operands that are this local one slot of their own. Of a pair it
+ * counts the users of the first half only: the second is free when one of them is gone. */
+static void preserve(struct wm_validation *v, uint8_t local)
+{
+    uint32_t users = 0, last = 0;
+    for (uint32_t i = 0; i < v->height; i++) {
+        if (v->operand[i].local == local) {
+            users++;
+            last = i;
+        }
+    }
+    if (users > 1 && is_64(v->local[local - 1])) {
+        wm_limit(v, "a 64-bit local changes, or a block begins, while it is an operand twice");
+    } else if (users == 1) {
+        v->operand[last].local = 0;
+    }
+}
+
 /* Of the block to be opened, whose parameters are on the stack. */
 static void check_block_shape(struct wm_validation *v, uint8_t opcode, struct wm_types in, struct wm_types out)
 {
     if (out.count >= 3 && ends_in_float(v, out)) {
         wm_limit(v, "a block with three or more results, the last a float");
+    }
+    if (out.count == 2 && type_of(v, out, 1) == WM_F64 && !is_64(type_of(v, out, 0))) {
+        wm_limit(v, "a block with two results, of 32 bits and f64");
     }
     if (is_clobbering(v, out) || (opcode == OP_LOOP && is_clobbering(v, in))) {
         wm_limit(v, "a block with a 64-bit value before two or more of 32 bits");
@@ -295,7 +322,7 @@ static void check_branch_shape(struct wm_validation *v, uint8_t opcode, const st
     if (to == &v->block[0] || top(v)->unreachable || !ends_in_float(v, carried)) {
         return;
     }
-    uint32_t between = v->height - to->height - carried.count + v->stale;
+    uint32_t between = v->height - to->height - carried.count;
     for (const struct wm_block *b = top(v); b != to; b--) {
         between += b->params + b->results;
     }
@@ -326,11 +353,11 @@ static void open_block(struct wm_validation *v, uint8_t opcode, struct wm_types 
         .opcode = opcode,
     };
     /* wasm3 places the results first, when the parameters are gone, and does not look whether they fit. */
-    if (height + v->stale + out.count > v->peak) {
-        v->peak = height + v->stale + out.count;
+    if (height + out.count > v->peak) {
+        v->peak = height + out.count;
     }
     measure(v);
-    const uint32_t slots = v->fixed + v->stale + (opcode == BLOCK_FUNCTION ? 0 : height + out.count);
+    const uint32_t slots = v->fixed + (opcode == BLOCK_FUNCTION ? 0 : height + out.count);
     if (v->height > v->room || slots > WM_MODULE_HEIGHT) {
         too_high(v);
     }
@@ -369,14 +396,15 @@ static void read_block(struct wm_validation *v, uint8_t opcode)
         return;
     }
     check_block_shape(v, opcode, in, out);
-    if (top(v)->unreachable) {
-        pop_types(v, in);
-        push_types(v, in);
-        if (v->failed) {
-            return;
+    for (uint32_t i = 0; i < v->height; i++) {
+        if (v->operand[i].local != 0) {
+            preserve(v, v->operand[i].local);
         }
     }
-    open_block(v, opcode, in, out);
+    complete(v, in);
+    if (!v->failed) {
+        open_block(v, opcode, in, out);
+    }
 }
 
 /* The end of the innermost block, or of its first half. */
@@ -387,7 +415,6 @@ static void close_block(struct wm_validation *v)
     if (!v->failed && v->height != block->height) {
         wm_invalid(v, "type mismatch: values remain at the end of a block");
     }
-    drop_stale(v);
 }
 
 static void read_else(struct wm_validation *v)
@@ -438,10 +465,9 @@ static const struct wm_block *read_label(struct wm_validation *v)
 static void jump(struct wm_validation *v, const struct wm_block *to)
 {
     if (to->opcode == OP_LOOP) {
-        keep_stale(v);
+        check_left(v);
     }
     set_unreachable(v);
-    measure(v);
 }
 
 static void read_br(struct wm_validation *v)
@@ -469,10 +495,7 @@ static void read_br_if(struct wm_validation *v)
         return;
     }
     check_branch_shape(v, OP_BR_IF, to);
-    if (top(v)->unreachable) { /* what was not known has these types now */
-        pop_types(v, label(to));
-        push_types(v, label(to));
-    }
+    complete(v, label(to));
 }
 
 static void read_br_table(struct wm_validation *v)
@@ -514,10 +537,9 @@ static void read_return(struct wm_validation *v)
         return;
     }
     if (top(v)->unreachable) {
-        keep_stale(v);
+        check_left(v);
     }
     set_unreachable(v);
-    measure(v);
 }
 
 /* ---- calls, variables, memory ---- */
@@ -596,6 +618,7 @@ static void read_local(struct wm_validation *v, uint8_t opcode)
     }
     const uint8_t type = v->local[local];
     if (opcode != OP_LOCAL_GET) {
+        preserve(v, (uint8_t)(local + 1));
         const struct wm_operand *value = v->height > top(v)->height ? &v->operand[v->height - 1] : NULL;
         pop(v, type);
         if (opcode == OP_LOCAL_TEE && value != NULL && value->type == type) {
@@ -858,7 +881,7 @@ void wm_validate_body(struct wm_validation *v)
     const struct wm_signature_at s = wm_function_at(v, (uint32_t)v->function);
     uint32_t wide = 0, narrow = 0;
     read_locals(v, s.params, &wide, &narrow);
-    v->height = v->depth = v->records = v->stale = v->peak = 0;
+    v->height = v->depth = v->records = v->peak = 0;
     /* wasm3 reserves at most this many slots for constants, and two more when the last one is of 64 bits. */
     v->fixed = s.results.count + s.params.count + wide + (narrow + 1) / 2 + (WM_MODULE_CONSTANTS + 3) / 2;
     open_block(v, BLOCK_FUNCTION, (struct wm_types){0, 0}, s.results);

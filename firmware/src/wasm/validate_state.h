@@ -20,7 +20,7 @@ struct wm_signature_at {
 struct wm_block {
     uint32_t params_off, results_off;
     uint16_t height;  /* operands below the block, without its parameters */
-    uint16_t stale;   /* operands that wasm3 still holds after a jump, though there are none */
+    uint16_t unused;
     uint8_t  params, results;
     uint8_t  opcode;
     uint8_t  unreachable;
@@ -50,7 +50,6 @@ struct wm_validation {
     /* The current function */
     uint32_t locals, height, depth;
     uint32_t records; /* entries that wasm3 keeps beside locals and operands: parameters and results of open blocks */
-    uint32_t stale;   /* all blocks' */
     uint32_t fixed;   /* pairs of slots before the first operand's */
     uint32_t peak;    /* most operands so far */
     uint32_t room;    /* operands that fit */
