@@ -95,6 +95,8 @@ class _Client:
         self.early: list[bytes] = []
         # Who chose the message ID ("up": the client, "down": the node) and the ID -> which of its messages that is.
         self.numbers: dict[str, dict[int, int]] = {"up": {}, "down": {}}
+        # Method code of a request by its message ID and by its token: a separate reply has only that.
+        self.methods: dict[int | bytes, int] = {}
         self.copies: Counter[tuple[str, str, int]] = Counter()
 
 
@@ -103,12 +105,12 @@ class LossyRelay:
 
     requests: every request datagram from a client, lost ones too, as (client, header). replies: for each message ID
     of a client the distinct replies that the node gave under it (acknowledgements with a response). lost, doubled,
-    passed: datagrams. While deaf is True, no reply comes through.
+    passed: datagrams. deaf_to: method codes; nothing that answers such a request comes through.
     """
 
     def __init__(self, node: Address, weather: Weather) -> None:
         self.weather = weather
-        self.deaf = False
+        self.deaf_to: frozenset[int] = frozenset()
         self.requests: list[tuple[int, Header]] = []
         self.replies: dict[tuple[int, int], set[bytes]] = {}
         self.lost = self.doubled = self.passed = 0
@@ -166,6 +168,7 @@ class LossyRelay:
         header = parse_header(data)
         if header.is_request:
             self.requests.append((client.number, header))
+            client.methods[header.mid] = client.methods[header.token] = header.code
         self._pass("up", client, header, data)
 
     async def _connect(self, client: _Client) -> None:
@@ -181,7 +184,8 @@ class LossyRelay:
         header = parse_header(data)
         if header.type == ACK and header.code:
             self.replies.setdefault((client.number, header.mid), set()).add(data)
-        if self.deaf:
+        key = header.mid if header.type in (ACK, RST) else header.token
+        if client.methods.get(key) in self.deaf_to:
             self.lost += 1
             return
         self._pass("down", client, header, data)
