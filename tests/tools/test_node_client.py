@@ -174,6 +174,14 @@ async def test_node_an_idempotent_call_is_repeated(scripted: ScriptedNode) -> No
     assert sum(seen.method == POST for seen in scripted.complete) == 2
 
 
+async def test_node_an_idempotent_call_without_any_answer_may_have_run(scripted: ScriptedNode) -> None:
+    async with udp_server(scripted, drop_replies_to(POST, 99)) as uri, Node(uri, tuning=FAST) as node:
+        with pytest.raises(UnansweredError, match="may have run") as caught:
+            await node.call("wc", input=b"abc")
+        assert "once or twice is the same" in caught.value.next_step
+    assert sum(seen.method == POST for seen in scripted.complete) == FAST.attempts
+
+
 async def test_node_push_resumes_at_the_last_acknowledged_block(
     scripted: ScriptedNode, functions: Functions
 ) -> None:

@@ -192,7 +192,8 @@ class CoapClient:
                 if not repeatable:
                     raise self._may_have_run(request) from None
                 if attempt == self.tuning.attempts:
-                    raise self._silent(request) from None
+                    safe = request.method in (messages.GET, messages.FETCH)
+                    raise (self._silent(request) if safe else self._unanswered(request)) from None
         raise AssertionError("at least one attempt")
 
     async def _upload(
@@ -392,6 +393,14 @@ class CoapClient:
             cause=f"{request.text} was sent {self.tuning.max_retransmit + 1} times"
             + (f", and that {self.tuning.attempts} times over" if self.tuning.attempts > 1 else ""),
             next_step="check that the node runs and that UDP reaches it; `wasmote discover` looks for nodes",
+        )
+
+    def _unanswered(self, request: Request) -> UnansweredError:
+        """For what may be repeated."""
+        return UnansweredError(
+            f"{request.text} was not answered: it may have run",
+            cause=self._silent(request).cause,
+            next_step="repeat it: once or twice is the same. `wasmote info` tells whether the node answers",
         )
 
     def _may_have_run(self, request: Request) -> UnansweredError:
