@@ -5,21 +5,8 @@
 #ifndef WM_FUNCTIONS_FUNCTIONS_H
 #define WM_FUNCTIONS_FUNCTIONS_H
 
-#include "secure/sha256.h"
+#include "functions/image.h"
 #include "store/store.h"
-#include "wasm/engine.h"
-
-/* What a function is made of; replaced as a whole. */
-struct wm_image {
-    int               record; /* in the store; owned */
-    struct wm_span    module; /* its bytes */
-    struct wm_section section;
-    struct wm_quotas  quotas;
-    uint8_t           digest[WM_SHA256_BYTES];
-    void             *arena; /* in the pool; owned; NULL while stopped */
-    size_t            arena_bytes; /* while stopped: what it took last, or one like it; 0: unknown */
-    struct wm_engine *engine; /* in the arena */
-};
 
 struct wm_function {
     char            name[WM_NAME_BYTES]; /* empty: a free place in the table */
@@ -81,10 +68,6 @@ int wm_functions_remove(struct wm_functions *fs, struct wm_span name);
 
 /* Give fn a fresh instance if it is stale or stopped. Returns 0 or as wm_functions_install. */
 int wm_function_refresh(struct wm_functions *fs, struct wm_function *fn);
-
-/* An instance of its own for one call of a pure export. The caller closes it. Errors as wm_functions_install. */
-int wm_image_open(struct wm_functions *fs, struct wm_image *image, struct wm_refused *refused);
-void wm_image_close(struct wm_functions *fs, struct wm_image *image);
 
 /* ---- exports ---- */
 

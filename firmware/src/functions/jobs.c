@@ -288,11 +288,11 @@ static void call_fresh(struct wm_jobs *js, struct wm_job *job, struct wm_functio
     image.engine = NULL;
     if (!target->pure) {
         fail(job, WM_JOB_NOT_PURE);
-    } else if (wm_image_open(js->functions, &image, &refused) != 0) {
+    } else if (wm_image_open(js->pool, &image, &refused) != 0) {
         fail(job, WM_JOB_NO_ROOM);
     } else {
         call(js, job, fn, &image, target);
-        wm_image_close(js->functions, &image);
+        wm_image_close(js->pool, &image);
     }
 }
 

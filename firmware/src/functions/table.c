@@ -46,7 +46,7 @@ int wm_functions_remove(struct wm_functions *fs, struct wm_span name)
         return WM_ERR_BUSY;
     }
     fs->last.fn = NULL;
-    wm_image_close(fs, &fn->image);
+    wm_image_close(fs->pool, &fn->image);
     wm_store_drop(fs->store, fn->image.record);
     memset(fn, 0, sizeof *fn);
     return 0;
@@ -59,8 +59,8 @@ int wm_function_refresh(struct wm_functions *fs, struct wm_function *fn)
         return 0;
     }
     struct wm_refused refused;
-    wm_image_close(fs, &fn->image);
-    const int err = wm_image_open(fs, &fn->image, &refused);
+    wm_image_close(fs->pool, &fn->image);
+    const int err = wm_image_open(fs->pool, &fn->image, &refused);
     if (err == 0) {
         fn->stale = false;
     }

@@ -1,0 +1,143 @@
+#include "functions/image.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "wasm/validate.h"
+
+/* ---- what a module says of itself ---- */
+
+static int refuse(struct wm_refused *refused, enum wm_refusal reason, const char *text)
+{
+    *refused = (struct wm_refused){.reason = reason, .text = text, .function = -1, .offset = -1};
+    return WM_ERR_UNSUPPORTED;
+}
+
+static uint32_t pick(int64_t asked, uint32_t fallback)
+{
+    return asked < 0 ? fallback : asked > UINT32_MAX ? UINT32_MAX : (uint32_t)asked;
+}
+
+/* Memory the instance really gets: what its section asks for beyond __heap_base, else all its declared pages. */
+static int memory_quota(const struct wm_image *image, uint32_t *bytes, struct wm_refused *refused)
+{
+    uint32_t  initial = 0, max = 0;
+    const int err = wm_module_memory(image->module, &initial, &max);
+    if (err) {
+        *bytes = 0;
+        return 0;
+    }
+    struct wm_export base;
+    uint32_t         heap_base = 0;
+    uint64_t         need = (uint64_t)initial * 65536u;
+    if (image->section.heap_bytes >= 0 &&
+        wm_module_find_export(image->module, wm_span_str("__heap_base"), &base) == 0 && base.kind == WM_EXTERN_GLOBAL &&
+        wm_module_global_i32(image->module, base.item, &heap_base) == 0) {
+        const uint64_t asked = ((uint64_t)heap_base + (uint64_t)image->section.heap_bytes + 15u) & ~(uint64_t)15u;
+        need = asked < need ? asked : need;
+    }
+    if (need > WM_MEMORY_MAX_BYTES) {
+        (void)refuse(refused, WM_REFUSED_MEMORY, "asks for more memory than this node gives to one function");
+        refused->need_bytes = need > SIZE_MAX ? SIZE_MAX : (size_t)need;
+        return WM_ERR_UNSUPPORTED;
+    }
+    *bytes = (uint32_t)need;
+    return 0;
+}
+
+static int validate(struct wm_heap *pool, struct wm_span module, struct wm_refused *refused)
+{
+    void *scratch = wm_heap_alloc(pool, WM_VALIDATE_SCRATCH_BYTES);
+    if (scratch == NULL) {
+        refused->need_bytes = WM_VALIDATE_SCRATCH_BYTES;
+        return WM_ERR_NOMEM;
+    }
+    const int err = wm_validate(module, scratch, WM_VALIDATE_SCRATCH_BYTES, refused);
+    wm_heap_free(pool, scratch);
+    return err;
+}
+
+int wm_image_examine(struct wm_heap *pool, struct wm_image *image, struct wm_refused *refused)
+{
+    const int err = validate(pool, image->module, refused);
+    if (err) {
+        return err;
+    }
+    if (wm_section_read(image->module, &image->section) != 0) {
+        return refuse(refused, WM_REFUSED_SECTION, "the custom section 'wasmote' is malformed");
+    }
+    const struct wm_section *section = &image->section;
+    if (section->abi >= 0 && section->abi != 1) {
+        return refuse(refused, WM_REFUSED_SECTION, "made for another version of the host interface");
+    }
+    struct wm_quotas *q = &image->quotas;
+    q->fuel = pick(section->fuel, WM_FUEL_DEFAULT);
+    q->fuel = q->fuel < WM_FUEL_MAX ? q->fuel : WM_FUEL_MAX;
+    q->stack_bytes = pick(section->stack_bytes, WM_WASM_STACK_DEFAULT_BYTES);
+    q->output_bytes = pick(section->output_bytes, WM_OUTPUT_DEFAULT_BYTES);
+    if (q->stack_bytes > WM_WASM_STACK_MAX_BYTES) {
+        return refuse(refused, WM_REFUSED_LIMIT, "asks for a larger wasm stack than this node gives");
+    }
+    if (q->output_bytes > WM_OUTPUT_MAX_BYTES) {
+        return refuse(refused, WM_REFUSED_LIMIT, "asks for more output than this node gives");
+    }
+    return memory_quota(image, &q->memory_bytes, refused);
+}
+
+/* ---- its instance ---- */
+
+static void log_start(void *ctx, int level, struct wm_span text)
+{
+    (void)ctx;
+    wm_log_write(wm_port_now_ms(), (enum wm_log_level)level, wm_span_str("start"), text);
+}
+
+static int refuse_output(void *ctx, struct wm_span bytes)
+{
+    (void)ctx;
+    (void)bytes;
+    return WM_ERR_NOSPACE; /* a start function has nobody to reply to */
+}
+
+/* Open the image in a free piece of the pool that has at least min_bytes. */
+static int open_in(struct wm_heap *pool, struct wm_image *image, size_t min_bytes, struct wm_refused *refused)
+{
+    *refused = (struct wm_refused){.function = -1, .offset = -1};
+    size_t room = 0;
+    void  *arena = wm_heap_alloc_piece(pool, min_bytes, &room);
+    if (arena == NULL) {
+        return WM_ERR_NOMEM;
+    }
+    struct wm_call_env env = {.output = refuse_output, .log = log_start};
+    struct wm_engine  *engine = NULL;
+    const int used = wm_engine_open(&engine, arena, room, image->module, &image->quotas, &env, refused);
+    if (used < 0) {
+        wm_heap_free(pool, arena);
+        return used;
+    }
+    image->arena = wm_heap_resize(pool, arena, (size_t)used);
+    image->arena_bytes = (size_t)used;
+    image->engine = engine;
+    return 0;
+}
+
+int wm_image_open(struct wm_heap *pool, struct wm_image *image, struct wm_refused *refused)
+{
+    WM_ASSERT(image->engine == NULL);
+    /* The lowest piece that may do, so that a function that is replaced again and again does not walk through the
+     * pool and end in its middle. Loading takes more than what stays, so the piece may turn out too small. */
+    const size_t sure = image->module.len + image->quotas.memory_bytes + image->quotas.stack_bytes;
+    const size_t likely = image->arena_bytes > sure ? image->arena_bytes : sure;
+    const size_t largest = wm_heap_largest(pool);
+    const int err = likely < largest ? open_in(pool, image, likely, refused) : WM_ERR_NOMEM;
+    return err == WM_ERR_NOMEM && largest > 0 ? open_in(pool, image, largest, refused) : err;
+}
+
+void wm_image_close(struct wm_heap *pool, struct wm_image *image)
+{
+    if (image->engine != NULL) {
+        wm_engine_close(image->engine);
+        wm_heap_free(pool, image->arena);
+    }
+    image->engine = NULL;
+    image->arena = NULL;
+}

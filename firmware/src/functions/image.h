@@ -1,0 +1,33 @@
+/* image.h: a module and its instance: what a function is made of, and what is replaced as a whole.
+ *
+ *     (record, module and digest are set) -> examine -> open -> calls -> close, and open again for a fresh instance */
+#ifndef WM_FUNCTIONS_IMAGE_H
+#define WM_FUNCTIONS_IMAGE_H
+
+#include "base/heap.h"
+#include "secure/sha256.h"
+#include "wasm/engine.h"
+
+struct wm_image {
+    int               record; /* in the store; owned */
+    struct wm_span    module; /* its bytes */
+    struct wm_section section;
+    struct wm_quotas  quotas;
+    uint8_t           digest[WM_SHA256_BYTES];
+    void             *arena; /* in the pool; owned; NULL while stopped */
+    size_t            arena_bytes; /* while stopped: what it took last, or one like it; 0: unknown */
+    struct wm_engine *engine; /* in the arena */
+};
+
+/* Validate the module, read what it says of itself, settle its quotas. Returns 0; WM_ERR_UNSUPPORTED: refused, and why;
+ * WM_ERR_NOMEM: no room in the pool even for that. */
+int wm_image_examine(struct wm_heap *pool, struct wm_image *image, struct wm_refused *refused);
+
+/* Make an instance in the pool. image->arena_bytes may hold what one took before, as a hint. Returns 0; WM_ERR_UNSUPPORTED;
+ * WM_ERR_NOMEM: nothing has changed. */
+int wm_image_open(struct wm_heap *pool, struct wm_image *image, struct wm_refused *refused);
+
+/* Free the instance, if there is one. */
+void wm_image_close(struct wm_heap *pool, struct wm_image *image);
+
+#endif
