@@ -14,8 +14,8 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -23,69 +23,17 @@ import cbor2
 
 from wasmote.adapters.bridge import SerialBridge
 from wasmote.adapters.coap import CoapClient, Delay, Progress, Traffic, Tuning
-from wasmote.errors import (
-    ApplicationError,
-    InputError,
-    RefusedError,
-    TrapError,
-    UnansweredError,
-    UnreachableError,
-    WasmoteError,
-)
-from wasmote.protocol import links, messages, problem, senml, values
+from wasmote.errors import InputError, RefusedError, TrapError, UnansweredError, UnreachableError
+from wasmote.protocol import answers, links, messages, problem, values
+from wasmote.protocol.answers import Export, FunctionInfo, FunctionLink, Job, LogLine
 from wasmote.protocol.messages import Reply, Request
 from wasmote.protocol.push import PushRejected
+from wasmote.protocol.refusal import error_from_problem, error_from_reply
+from wasmote.protocol.section import NAME_MAX_BYTES, is_function_name
 from wasmote.protocol.senml import Measurement
 from wasmote.protocol.target import Target, parse_target
 
-_NAME_BYTES = 31
-_NAME_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 _FOLLOW_S = 20.0  # without news for so long, an observation is asked for again
-_FINISHED = ("done", "failed", "cancelled")
-
-
-@dataclass(frozen=True)
-class Export:
-    """An export that can be called. kind: "numbers" or "bytes"."""
-
-    name: str
-    params: tuple[str, ...]
-    results: tuple[str, ...]
-    kind: str
-    pure: bool = False
-    idempotent: bool = False
-
-    @property
-    def signature(self) -> str:
-        return values.signature_text(self.params, self.results)
-
-    @property
-    def repeatable(self) -> bool:
-        """Declared so that calling it twice is as good as once."""
-        return self.pure or self.idempotent
-
-
-@dataclass(frozen=True)
-class FunctionInfo:
-    """What a node says about a function (docs/PROTOCOL.md, 3.5). raw: all of it."""
-
-    name: str
-    version: str
-    size_bytes: int
-    sha256: bytes
-    default: str | None
-    exports: tuple[Export, ...]
-    raw: Mapping[str, Any] = field(repr=False)
-    etag: bytes | None = None
-
-
-@dataclass(frozen=True)
-class FunctionLink:
-    """A line of the function list."""
-
-    name: str
-    size_bytes: int
-    exports: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -122,38 +70,6 @@ class CallResult:
         if len(self.numbers) == 1:
             return self.numbers[0]
         return self.numbers or None
-
-
-@dataclass(frozen=True)
-class LogLine:
-    """A line of the node's log. level: 0 error, 1 warning, 2 info, 3 debug; source: a function, or "" for the
-    node."""
-
-    number: int
-    at_ms: int
-    level: int
-    source: str
-    text: str
-
-    @property
-    def level_name(self) -> str:
-        names = ("error", "warning", "info", "debug")
-        return names[self.level] if 0 <= self.level < len(names) else str(self.level)
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job. state: queued, running, done, failed or cancelled. raw: all that the node says."""
-
-    id: str
-    function: str
-    export: str
-    state: str
-    raw: Mapping[str, Any] = field(repr=False)
-
-    @property
-    def finished(self) -> bool:
-        return self.state in _FINISHED
 
 
 class Node:
@@ -282,39 +198,17 @@ class Node:
 
     async def ls(self) -> list[FunctionLink]:
         """The functions on the node, in its order."""
-        reply = await self._get(("f",), "the list of functions")
-        sizes: dict[str, int] = {}
-        exports: dict[str, list[str]] = {}
-        for link in self._links(reply):
-            path = link.target.strip("/").split("/", 2)
-            if len(path) < 2 or path[0] != "f":
-                continue
-            if len(path) == 2:
-                sizes[path[1]] = int(link.attributes["sz"]) if link.attributes.get("sz", "").isdigit() else 0
-                exports.setdefault(path[1], [])
-            else:
-                exports.setdefault(path[1], []).append(path[2])
-        return [FunctionLink(name, size, tuple(exports[name])) for name, size in sizes.items()]
+        return answers.function_links(await self._get(("f",), "the list of functions"))
 
     async def device(self) -> dict[str, Any]:
         """`/d`: identity, limits and memory of the node (docs/PROTOCOL.md, 3.1)."""
-        return _map(await self._get(("d",), "the node's description"))
+        return answers.cbor_map(await self._get(("d",), "the node's description"))
 
     async def info(self, name: str) -> FunctionInfo:
         """What the node knows about a function. Raises RefusedError if there is none."""
         check_name(name)
         reply = await self._get(("f", name), f"function '{name}'", accept=messages.FORMAT_CBOR)
-        raw = _map(reply)
-        info = FunctionInfo(
-            name=str(raw.get("name", name)),
-            version=str(raw.get("version", "")),
-            size_bytes=int(raw.get("size", 0)),
-            sha256=bytes(raw.get("sha256", b"")),
-            default=raw.get("default"),
-            exports=tuple(_export(entry) for entry in raw.get("exports", ())),
-            raw=raw,
-            etag=reply.etag,
-        )
+        info = answers.function_info(name, reply)
         self._known[name] = info
         return info
 
@@ -342,7 +236,7 @@ class Node:
         input: bytes | None = None,
         fetch: bool = False,
     ) -> CallResult:
-        """Call NAME or NAME/EXPORT and wait for its result.
+        """Call NAME, NAME/EXPORT or NAME/:N (the export's index) and wait for its result.
 
         args are for exports of numbers, input is for exports of bytes. fetch: run a pure export on a fresh
         instance. A call is repeated only where its export is declared pure or idempotent. Raises InputError
@@ -353,7 +247,7 @@ class Node:
         payload, content_format = _call_body(function, export, args, input)
         method = messages.FETCH if fetch else messages.POST
         # The plain path calls the default export; it is named here so that what was checked is what runs.
-        request = Request(method, ("f", name, export.name), payload, content_format=content_format)
+        request = Request(method, ("f", name, export.ref), payload, content_format=content_format)
         began_s = time.monotonic()
         try:
             reply = await self._client.request(request, repeatable=fetch or export.repeatable)
@@ -384,7 +278,7 @@ class Node:
             messages.PUT,
             ("j", chosen),
             payload,
-            query=(f"f={name}/{export.name}",),
+            query=(f"f={name}/{export.ref}",),
             content_format=content_format,
             if_none_match=True,
         )
@@ -404,16 +298,12 @@ class Node:
 
     async def jobs(self) -> list[Job]:
         """The jobs that the node remembers, without their results."""
-        decoded = _cbor(await self._get(("j",), "the list of jobs"))
-        entries = decoded.get("jobs", ()) if isinstance(decoded, dict) else decoded
-        if not isinstance(entries, list | tuple):
-            raise RefusedError("the node's list of jobs cannot be read", cause="it is not an array")
-        return [_job(entry) for entry in entries if isinstance(entry, dict)]
+        return answers.jobs(await self._get(("j",), "the list of jobs"))
 
     async def job(self, job_id: str) -> Job:
         """One job, with its result once it is finished."""
         check_name(job_id, "job id")
-        return _job(_map(await self._get(("j", job_id), f"job '{job_id}'")))
+        return answers.job(answers.cbor_map(await self._get(("j", job_id), f"job '{job_id}'")))
 
     async def cancel_job(self, job_id: str) -> None:
         """Cancel a job that has not finished, or forget one that has."""
@@ -463,12 +353,7 @@ class Node:
 
     async def log(self, from_number: int = 0) -> tuple[list[LogLine], int]:
         """Log lines from a number on, and the number that the next line will get."""
-        raw = _map(await self._get(("d", "log"), "the log", query=(f"from={from_number}",)))
-        lines = [
-            LogLine(int(n), int(ms), int(level), str(source), str(text))
-            for n, ms, level, source, text in raw["lines"]
-        ]
-        return lines, int(raw["next"])
+        return answers.log_lines(await self._get(("d", "log"), "the log", query=(f"from={from_number}",)))
 
     async def logs(self, from_number: int = 0, *, follow: bool = False) -> AsyncGenerator[LogLine, None]:
         """The log's lines in order, each once. follow: goes on with new lines for ever, over lost
@@ -502,18 +387,18 @@ class Node:
 
     async def metrics(self) -> list[Measurement]:
         """`/d/m`: memory, calls, traps and the rest (docs/PROTOCOL.md, 3.2)."""
-        return _senml(await self._get(("d", "m"), "the measurements"))
+        return answers.measurements(await self._get(("d", "m"), "the measurements"))
 
     async def watch_metrics(self) -> AsyncGenerator[list[Measurement], None]:
         """The measurements now and after each change that was heard of."""
         async for reply in self._client.observe(Request(messages.GET, ("d", "m"))):
             if not reply.ok:
                 raise error_from_reply(reply, "the measurements cannot be observed")
-            yield _senml(reply)
+            yield answers.measurements(reply)
 
     async def resources(self, query: str = "") -> list[links.Link]:
         """`/.well-known/core`, with one filter such as `rt=wm.f`."""
-        return self._links(
+        return answers.resource_links(
             await self._get((".well-known", "core"), "the list of resources", query=(query,) if query else ())
         )
 
@@ -529,34 +414,23 @@ class Node:
             raise error_from_reply(reply, f"cannot read {what}")
         return reply
 
-    @staticmethod
-    def _links(reply: Reply) -> list[links.Link]:
-        try:
-            return links.parse(reply.payload.decode("utf-8"))
-        except ValueError as error:
-            raise RefusedError("the node's links cannot be read", cause=str(error)) from error
-
     async def _export(self, function: str) -> tuple[str, Export]:
         name, _, wanted = function.partition("/")
         check_name(name)
         info = self._known.get(name) or await self.info(name)
-        names = [export.name for export in info.exports]
-        if not wanted:
-            wanted = info.default or ""
-            if not wanted:
-                raise InputError(
-                    f"'{name}' has no default export",
-                    cause=f"its exports: {', '.join(names) or 'none'}",
-                    next_step=f"name one: {name}/{names[0] if names else 'EXPORT'}",
-                )
-        for export in info.exports:
-            if export.name == wanted:
-                return name, export
+        refs = [export.ref for export in info.exports]
+        listed = f"its exports: {', '.join(refs) or 'none'}"
+        if not wanted and info.default is None:
+            step = f"name one: {name}/{refs[0]}" if refs else "push a module that exports a function"
+            raise InputError(f"'{name}' has no default export", cause=listed, next_step=step)
+        export = info.find(wanted or info.default or "")
+        if export is not None:
+            return name, export
         self._known.pop(name, None)
         raise InputError(
             f"'{name}' has no export '{wanted}'",
-            cause=f"its exports: {', '.join(names) or 'none'}",
-            next_step="check the spelling, or look with `wasmote info " + name + "`",
+            cause=listed,
+            next_step=f"check the spelling, or look with `wasmote info {name}`",
         )
 
     def _counters(self) -> tuple[int, int, int, float]:
@@ -566,56 +440,14 @@ class Node:
 
 def check_name(name: str, what: str = "function name") -> None:
     """Raises InputError unless name is 1 to 31 of `a-z A-Z 0-9 _ - .`, not starting with a dot."""
-    good = 1 <= len(name) <= _NAME_BYTES and not name.startswith(".") and _NAME_CHARS.issuperset(name)
-    if not good:
-        raise InputError(
-            f"'{name}' is no {what}",
-            cause="it has 1 to 31 of the characters a-z A-Z 0-9 _ - . and does not start with a dot",
-            next_step="choose another name (--name)" if what == "function name" else "choose another id",
-        )
-
-
-def error_from_reply(reply: Reply, what: str, *, size_bytes: int | None = None) -> WasmoteError:
-    """The error that an error reply stands for. what: what did not happen, in a few words."""
-    found = problem.decode(reply)
-    if reply.code == messages.TOO_LARGE and size_bytes is not None:
-        fits = f", {reply.size1_bytes} would fit" if reply.size1_bytes is not None else ""
-        found = problem.Problem(
-            found.code, found.title, found.detail or f"{size_bytes} bytes{fits}", found.members
-        )
-        if fits and fits not in found.detail:
-            found = problem.Problem(
-                found.code, found.title, f"{found.detail} ({size_bytes} bytes{fits})", found.members
-            )
-    return error_from_problem(found, what)
-
-
-def error_from_problem(found: problem.Problem, what: str) -> WasmoteError:
-    """The error that a problem document stands for: the application's, a trap, or a refusal."""
-    step = problem.next_step(found)
-    details = {"code": found.code_text, "title": found.title, "detail": found.detail, **found.members}
-    cause = f"{found.text} ({found.code_text})"
-    if found.import_name is not None:
-        cause += f": {found.import_name}"
-    if found.status is not None and found.code >> 5 == 4:
-        said = found.output.decode("utf-8", errors="replace").strip()
-        return ApplicationError(
-            f"{what}: the function reported status {found.status}",
-            status=found.status,
-            cause=said or found.detail,
-            next_step="this is the function's own answer to its input; its documentation says what it means",
-            details=details,
-        )
-    if found.code == messages.SERVER_ERROR:
-        function = found.members.get("function")
-        where = f" in '{function}'" if function else ""
-        quota = f", quota {found.members['quota']}" if "quota" in found.members else ""
-        if found.trap:
-            cause = f"trap '{found.trap}'{where}{quota}: {found.detail or found.title} (5.00)"
-        return TrapError(what, cause=cause, next_step=step, details=details)
-    if found.members.get("restarted"):
-        cause += "; the old version had to be stopped meanwhile and runs again with fresh memory"
-    return RefusedError(what, cause=cause, next_step=step, details=details)
+    if is_function_name(name):
+        return
+    step = "check its spelling; `wasmote push --name` gives a file another one"
+    raise InputError(
+        f"'{name}' is no {what}",
+        cause=f"it has 1 to {NAME_MAX_BYTES} of the characters a-z A-Z 0-9 _ - . and does not start with a dot",
+        next_step=step if what == "function name" else "choose another id",
+    )
 
 
 def _call_body(
@@ -660,44 +492,6 @@ def _call_result(function: str, export: Export, payload: bytes, elapsed_s: float
             next_step="another version may have replaced it during the call: call it again",
         ) from error
     return CallResult("numbers", export.results, tuple(numbers), b"", elapsed_s)
-
-
-def _cbor(reply: Reply) -> Any:
-    try:
-        return cbor2.loads(reply.payload)
-    except Exception as error:  # cbor2 raises many kinds on bytes from the wire
-        raise RefusedError("the node's answer cannot be read", cause=f"it is not CBOR: {error}") from error
-
-
-def _map(reply: Reply) -> dict[str, Any]:
-    decoded = _cbor(reply)
-    if not isinstance(decoded, dict):
-        raise RefusedError("the node's answer cannot be read", cause="it is not a CBOR map")
-    return decoded
-
-
-def _export(entry: Mapping[str, Any]) -> Export:
-    return Export(
-        name=str(entry["name"]),
-        params=tuple(entry.get("params", ())),
-        results=tuple(entry.get("results", ())),
-        kind=str(entry.get("kind", "numbers")),
-        pure=bool(entry.get("pure", False)),
-        idempotent=bool(entry.get("idempotent", False)),
-    )
-
-
-def _job(raw: Mapping[str, Any]) -> Job:
-    return Job(
-        str(raw["id"]), str(raw.get("f", "")), str(raw.get("export", "")), str(raw.get("state", "")), raw
-    )
-
-
-def _senml(reply: Reply) -> list[Measurement]:
-    try:
-        return senml.decode(reply.payload)
-    except senml.SenmlError as error:
-        raise RefusedError("the node's measurements cannot be read", cause=str(error)) from error
 
 
 __all__ = [

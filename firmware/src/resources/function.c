@@ -133,11 +133,18 @@ static void put_texts(struct wm_sink *out, struct wm_span types)
     }
 }
 
+static void put_uint(struct wm_sink *out, const char *key, uint64_t value)
+{
+    wm_cbor_str(out, key);
+    wm_cbor_uint(out, value);
+}
+
 static void put_export(struct wm_sink *out, const struct wm_target *target)
 {
-    wm_cbor_map(out, 4u + target->pure + (target->idempotent && !target->pure));
+    wm_cbor_map(out, 5u + target->idempotent); /* what is pure is idempotent */
     wm_cbor_str(out, "name");
     wm_cbor_text(out, target->export.name);
+    put_uint(out, "index", target->export.index);
     wm_cbor_str(out, "params");
     put_texts(out, target->signature.params);
     wm_cbor_str(out, "results");
@@ -178,12 +185,6 @@ static void put_imports(struct wm_sink *out, const struct wm_function *fn)
         wm_cbor_text(out, import.module);
         wm_cbor_text(out, import.name);
     }
-}
-
-static void put_uint(struct wm_sink *out, const char *key, uint64_t value)
-{
-    wm_cbor_str(out, key);
-    wm_cbor_uint(out, value);
 }
 
 static void get_metadata(const struct wm_function *fn, struct wm_sink *out)

@@ -106,7 +106,7 @@ void wm_links_of_functions(struct wm_env *env, struct wm_sink *out, const struct
         for (uint32_t index = 0; exports && wm_function_next(fn, &index, &target) == 0;) {
             char ref[12];
             struct wm_span name = target.export.name;
-            if (name.len == 0 || name.len >= WM_EXPORT_REF_BYTES || name.ptr[0] == ':') {
+            if (name.len == 0 || name.len >= WM_EXPORT_REF_BYTES || name.ptr[0] == ':' || name.ptr[0] == '.') {
                 name = wm_span(ref, (size_t)wm_format(ref, sizeof ref, ":%lu", (unsigned long)target.export.index));
             }
             wm_link_put(out, filter, path, name, "wm.x", NULL, -1, false);

@@ -39,8 +39,9 @@ def command(
 ) -> None:
     """Call a function and print its result.
 
-    ARGS are the numbers that the export takes: decimal, 0x..., for floats also nan and inf. An export of bytes
-    reads --in and writes --out. Exit code 4 is a trap, 5 an error of the function's own, 7: it may have run.
+    EXPORT is a name, or :N for the export with index N, as `wasmote info NAME` shows it; without one the function's
+    default is called. ARGS are the numbers that it takes: decimal, 0x..., for floats also nan and inf. An export of
+    bytes reads --in and writes --out. Exit code 4 is a trap, 5 an error of the function's own, 7: it may have run.
     """
     if background and fetch:
         raise InputError("--background and --fetch exclude each other", next_step="leave out one of them")

@@ -56,7 +56,9 @@ def _function_text(info: FunctionInfo) -> str:
     lines.append("exports:")
     for export in info.exports:
         marks = [export.kind] + [word for word in ("pure", "idempotent") if getattr(export, word)]
-        lines.append(f"  {export.name}{export.signature}  {' '.join(marks)}")
+        if export.ref != export.name:
+            marks.append(f"named {export.name!r}")
+        lines.append(f"  {export.ref}{export.signature}  {' '.join(marks)}")
     return "\n".join(lines)
 
 
