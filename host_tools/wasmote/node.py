@@ -22,7 +22,7 @@ from typing import Any
 import cbor2
 
 from wasmote.adapters.bridge import SerialBridge
-from wasmote.adapters.coap import CoapClient, Delay, Progress, Traffic, Tuning
+from wasmote.adapters.coap import CoapClient, Delay, Progress, Silence, Traffic, Tuning
 from wasmote.errors import InputError, RefusedError, TrapError, UnansweredError, UnreachableError
 from wasmote.protocol import answers, links, messages, problem, values
 from wasmote.protocol.answers import Export, FunctionInfo, FunctionLink, Job, LogLine
@@ -76,8 +76,8 @@ class Node:
     """One node. `async with`, or open() and close(). A serial target gets a bridge of its own inside this
     process.
 
-    on_delay(seconds, why): called before each wait for a busy node. on_text(line): diagnostics of a serial
-    node.
+    on_delay(seconds, why): called before each wait for a busy node. on_silence(text): called while an answer is long in
+    coming. on_text(line): diagnostics of a serial node. ready_timeout_s: how long a serial node may take to answer.
     """
 
     def __init__(
@@ -86,12 +86,14 @@ class Node:
         *,
         tuning: Tuning | None = None,
         on_delay: Delay | None = None,
+        on_silence: Silence | None = None,
         on_text: Callable[[str], None] | None = None,
         ready_timeout_s: float = 10.0,
     ) -> None:
         self.target = parse_target(target) if isinstance(target, str) else target
         self._tuning = tuning or Tuning()
         self._on_delay = on_delay
+        self._on_silence = on_silence
         self._on_text = on_text
         self._ready_timeout_s = ready_timeout_s
         self._bridge: SerialBridge | None = None
@@ -107,11 +109,14 @@ class Node:
                 self.target.device,
                 baud=self.target.baud,
                 on_text=self._on_text,
+                on_silence=self._on_silence,
                 ready_timeout_s=self._ready_timeout_s,
             )
             await self._bridge.start()
             host, port = self._bridge.address
-        self._coap = CoapClient(host, port, tuning=self._tuning, on_delay=self._on_delay)
+        self._coap = CoapClient(
+            host, port, tuning=self._tuning, on_delay=self._on_delay, on_silence=self._on_silence
+        )
         await self._coap.start()
 
     async def close(self) -> None:

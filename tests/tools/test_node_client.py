@@ -144,6 +144,31 @@ async def test_node_silence_ends_and_says_what_was_tried(scripted: ScriptedNode)
         assert node.traffic.unanswered == FAST.attempts
 
 
+async def test_node_a_long_silence_is_told(scripted: ScriptedNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wasmote.adapters.coap.SILENCE_S", 0.05)
+    told: list[str] = []
+    async with (
+        udp_server(scripted, lambda _way, _data: True) as uri,
+        Node(uri, tuning=FAST, on_silence=told.append) as node,
+    ):
+        with pytest.raises(UnreachableError):
+            await node.device()
+    assert f"GET /d from {uri} after 0.05 s" in told[0] and "then 2 more tries" in told[0]
+    assert "after 0.1 s" in told[1] and "then 2 more tries" in told[1]
+    assert any("then 1 more try" in text for text in told) and "then" not in told[-1]
+
+
+async def test_node_a_prompt_answer_is_not_commented(
+    scripted: ScriptedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wasmote.adapters.coap.SILENCE_S", 0.3)
+    told: list[str] = []
+    async with udp_server(scripted) as uri, Node(uri, tuning=FAST, on_silence=told.append) as node:
+        await node.call("add", [1, 2])
+        await asyncio.sleep(0.5)
+    assert told == []
+
+
 def drop_replies_to(method: int, count: int) -> Callable[[str, bytes], bool]:
     """Loses all replies to the first `count` message IDs of a method."""
     mids: list[int] = []
@@ -409,14 +434,17 @@ async def test_node_serial_without_hello_is_found_by_ping(scripted: ScriptedNode
         assert (await node.call("add", [1, 2])).value == 3
 
 
-async def test_node_serial_silence_is_reported(tmp_path: object) -> None:
+async def test_node_serial_silence_is_reported(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wasmote.adapters.bridge._SILENCE_S", 0.1)
+    told: list[str] = []
     silent = ScriptedNode(Functions())
     silent.datagram = lambda _peer, _data: None  # type: ignore[method-assign]
     async with serial_server(silent, f"{tmp_path}/serial", hello=False) as url:
         with pytest.raises(UnreachableError, match="no node answers") as caught:
-            async with Node(url, ready_timeout_s=0.4):
+            async with Node(url, ready_timeout_s=0.8, on_silence=told.append):
                 pass
     assert "baud" in caught.value.next_step
+    assert len(told) == 1 and url in told[0]
 
 
 async def test_node_serial_device_that_does_not_exist() -> None:

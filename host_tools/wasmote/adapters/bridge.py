@@ -23,6 +23,7 @@ from wasmote.protocol.bridge import Action, Bridge, BridgeStats, ToPeer, is_pong
 log = logging.getLogger("wasmote.bridge")
 
 _PING_EVERY_S = 0.3
+_SILENCE_S = 3.0
 HELLO = "wasmote "
 
 
@@ -41,9 +42,10 @@ class SerialBridge:
     """A running bridge.
 
     serial_url: see adapters/serial.py. bind: address of the UDP side, port 0 picks a free one. forward: host
-    and port of the CoAP server that gets the node's own requests. on_text: called with each line of
-    diagnostics from the node. ready_timeout_s: how long the node may take to greet or to answer a ping; 0
-    does not wait.
+    and port of the CoAP server that gets the node's own requests. on_text: called with each line of diagnostics from
+    the node. on_silence: called with a text when the node is long in answering. ready_timeout_s: how long it
+    may take to greet or to answer a ping; 0 does not wait. max_in_flight, max_in_flight_bytes: unanswered messages, and
+    their bytes, beyond which others wait here.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class SerialBridge:
         baud: int = DEFAULT_BAUD,
         forward: tuple[str, int] | None = None,
         on_text: Callable[[str], None] | None = None,
+        on_silence: Callable[[str], None] | None = None,
         ready_timeout_s: float = 10.0,
         max_in_flight: int = 4,
         max_in_flight_bytes: int = 2048,
@@ -63,6 +66,7 @@ class SerialBridge:
         self._baud = baud
         self._forward = forward
         self._on_text = on_text or (lambda text: log.info("%s", text))
+        self._on_silence = on_silence or (lambda _text: None)
         self._ready_timeout_s = ready_timeout_s
         self._pacing = (max_in_flight, max_in_flight_bytes)
         self._decoder = slipmux.Decoder()
@@ -178,7 +182,9 @@ class SerialBridge:
     async def _wait_ready(self) -> None:
         """Ping until the node answers: bytes sent before its UART was on are lost, so one is not enough."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._ready_timeout_s
+        began = loop.time()
+        deadline = began + self._ready_timeout_s
+        told = False
         assert self._stream is not None and self._closed is not None
         while not self._ready.is_set():
             self._stream.write(slipmux.encode(slipmux.COAP, ping(self._ping_mid)))
@@ -190,6 +196,12 @@ class SerialBridge:
                 raise UnreachableError(
                     f"the serial link {self._url} ended before the node answered",
                     next_step="check that the emulator or the device is still there",
+                )
+            if not told and loop.time() - began >= _SILENCE_S:
+                told = True
+                self._on_silence(
+                    f"no answer yet on {self._url} after {_SILENCE_S:g} s:"
+                    f" waiting up to {deadline - loop.time():.0f} s more"
                 )
             if loop.time() >= deadline:
                 damaged = f", but {self.dropped_frames} damaged frames" if self.dropped_frames else ""

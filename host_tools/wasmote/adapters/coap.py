@@ -13,7 +13,7 @@ import errno
 import ipaddress
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
@@ -34,8 +34,10 @@ DEFAULT_MAX_AGE_S = 1  # of a busy reply without Max-Age
 _REPRESENTATION_RESTARTS = 3
 _BUSY_RESTART = 3  # busy replies to one block before the whole transfer is begun again
 _BUSY = (messages.UNAVAILABLE, messages.TOO_MANY_REQUESTS)
+SILENCE_S = 5.0  # without an answer for so long, a person is told; again after twice as long, and so on
 
 Delay = Callable[[float, str], None]
+Silence = Callable[[str], None]
 Progress = Callable[[int, int], None]
 
 
@@ -83,16 +85,27 @@ class NoAnswer(Exception):
 
 
 class CoapClient:
-    """A client of one node. `async with`, or start() and close()."""
+    """A client of one node. `async with`, or start() and close().
+
+    on_delay(seconds, why): called before each wait for a busy node. on_silence(text): called while an answer is long
+    in coming; text says what is waited for, and how long it will be.
+    """
 
     def __init__(
-        self, host: str, port: int, *, tuning: Tuning | None = None, on_delay: Delay | None = None
+        self,
+        host: str,
+        port: int,
+        *,
+        tuning: Tuning | None = None,
+        on_delay: Delay | None = None,
+        on_silence: Silence | None = None,
     ) -> None:
         self.tuning = tuning or Tuning()
         self.traffic = Traffic()
         self._host = host
         self._port = port
         self._on_delay = on_delay or (lambda _seconds, _why: None)
+        self._on_silence = on_silence or (lambda _text: None)
         self._context: aiocoap.Context | None = None
         self._block_szx = self.tuning.block_bytes.bit_length() - 5
 
@@ -148,7 +161,8 @@ class CoapClient:
         exchange = self._context.request(message, handle_blockwise=False)
         try:
             try:
-                first = await asyncio.wait_for(exchange.response, self.tuning.whole_wait_s)
+                with self._telling(request, 0):
+                    first = await asyncio.wait_for(exchange.response, self.tuning.whole_wait_s)
             except TimeoutError:
                 raise self._silent(request) from None
             except aiocoap_error.Error as error:
@@ -186,7 +200,7 @@ class CoapClient:
     async def _repeat(self, request: Request, repeatable: bool, make: Callable[[], aiocoap.Message]) -> Reply:
         for attempt in range(1, self.tuning.attempts + 1):
             try:
-                return await self._exchange(request, make(), repeatable)
+                return await self._exchange(request, make(), repeatable, self.tuning.attempts - attempt)
             except NoAnswer:
                 self.traffic.unanswered += 1
                 if not repeatable:
@@ -209,7 +223,10 @@ class CoapClient:
             restarts = session.restarts
             try:
                 reply = await self._exchange(
-                    request, self._block_message(request, session, block), repeatable or block.more
+                    request,
+                    self._block_message(request, session, block),
+                    repeatable or block.more,
+                    self.tuning.attempts - silent - 1,
                 )
             except NoAnswer:
                 # A block that comes again is acknowledged again and changes nothing, so the transfer goes on here. That
@@ -283,15 +300,19 @@ class CoapClient:
             body += last.payload
         return replace(first, payload=body, block2=None)
 
-    async def _exchange(self, request: Request, message: aiocoap.Message, repeatable: bool) -> Reply:
-        """One message and its reply. Raises NoAnswer, UnreachableError."""
+    async def _exchange(
+        self, request: Request, message: aiocoap.Message, repeatable: bool, tries_left: int
+    ) -> Reply:
+        """One message and its reply. tries_left: how many more would follow if this one stays unanswered. Raises
+        NoAnswer, UnreachableError."""
         assert self._context is not None, "the client has not been started"
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         self.traffic.requests += 1
         exchange = self._context.request(message, handle_blockwise=False)
         try:
-            reply = _reply(await asyncio.wait_for(exchange.response, self.tuning.whole_wait_s))
+            with self._telling(request, tries_left if repeatable else 0):
+                reply = _reply(await asyncio.wait_for(exchange.response, self.tuning.whole_wait_s))
         except (TimeoutError, aiocoap_error.TimeoutError):
             raise NoAnswer from None
         except aiocoap_error.Error as error:
@@ -303,6 +324,28 @@ class CoapClient:
         if reply.code == messages.SERVER_ERROR and problem.decode(reply).reply_forgotten:
             raise NoAnswer  # it was carried out, but what it gave is lost: no better than silence
         return reply
+
+    @contextlib.contextmanager
+    def _telling(self, request: Request, tries_left: int) -> Iterator[None]:
+        """Meanwhile, on_silence hears of a wait that gets long."""
+        loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle | None = None
+        then = f", then {tries_left} more tr{'y' if tries_left == 1 else 'ies'}" if tries_left else ""
+
+        def tell(waited_s: float) -> None:
+            nonlocal timer
+            left_s = self.tuning.whole_wait_s - waited_s
+            self._on_silence(
+                f"no answer yet to {request.text} from {self.uri} after {waited_s:g} s:"
+                f" waiting up to {left_s:.0f} s more{then} (Ctrl-C stops)"
+            )
+            timer = loop.call_later(waited_s, tell, 2 * waited_s)
+
+        timer = loop.call_later(SILENCE_S, tell, SILENCE_S)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     # ---- messages ----
 
@@ -390,8 +433,7 @@ class CoapClient:
     def _silent(self, request: Request) -> UnreachableError:
         return UnreachableError(
             f"no answer from {self.uri}",
-            cause=f"{request.text} was sent {self.tuning.max_retransmit + 1} times"
-            + (f", and that {self.tuning.attempts} times over" if self.tuning.attempts > 1 else ""),
+            cause=f"{request.text} was sent {self.tuning.attempts * (self.tuning.max_retransmit + 1)} times",
             next_step="check that the node runs and that UDP reaches it; `wasmote discover` looks for nodes",
         )
 
@@ -407,7 +449,7 @@ class CoapClient:
         return UnansweredError(
             f"{request.text} was not answered: it may have run",
             cause=f"no answer from {self.uri}; it is not sent again, because running it twice may do harm",
-            next_step="look at the node (`wasmote info NAME` counts calls, `wasmote logs`) before you repeat it. "
+            next_step="look at the node before you repeat it (`wasmote info --metrics` counts calls, `wasmote logs`). "
             "Start it with --background to make a retry safe, or declare the export idempotent in app.toml",
         )
 

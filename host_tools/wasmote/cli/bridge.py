@@ -63,6 +63,7 @@ def command(
                 baud=baud or target.baud,
                 forward=None if forward is None else parse_address(forward, COAP_PORT),
                 on_text=lambda text: session.output.note(f"node: {text}"),
+                on_silence=session.output.note,
                 ready_timeout_s=wait_s,
                 max_in_flight=in_flight,
                 max_in_flight_bytes=in_flight_bytes,

@@ -31,6 +31,7 @@ def open_node(session: Session) -> Node:
         session.target(),
         tuning=tuning(session),
         on_delay=lambda seconds, why: session.output.note(f"{why}: waiting {seconds:g} s"),
+        on_silence=session.output.note,
         on_text=lambda text: session.output.note(f"node: {text}"),
     )
 
