@@ -80,10 +80,14 @@ void wm_res_metrics(struct wm_env *env, const struct wm_coap_request *req, struc
         {"uploads/evicted", NULL, env->uploads->evicted},
         {"log/dropped", NULL, wm_log_dropped()},
     };
-    const size_t count = sizeof records / sizeof records[0];
-    wm_cbor_array(out, count + 4 * functions);
+    const size_t   count = sizeof records / sizeof records[0];
+    const uint32_t stack = wm_port_stack_used();
+    wm_cbor_array(out, count + (stack != 0) + 4 * functions);
     for (size_t i = 0; i < count; i++) {
         put(out, i == 0, records[i].name, records[i].unit, records[i].value);
+    }
+    if (stack != 0) {
+        put(out, false, "stack", "B", stack);
     }
     for (size_t i = 0; i < WM_FUNCTIONS; i++) {
         if (env->functions->table[i].name[0] != '\0') {
