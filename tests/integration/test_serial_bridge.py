@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import hashlib
 import shutil
 import zlib
@@ -15,8 +14,10 @@ import aiocoap
 import cbor2
 import pytest
 import pytest_asyncio
+from nodes import HOST, STM32, app, metrics, module, padded, running
+from support import built
 
-from wasmote.adapters import apps, boards, build
+from wasmote.adapters import boards, build
 from wasmote.adapters.bridge import SerialBridge
 from wasmote.adapters.emulator import Emulator
 from wasmote.adapters.project import Project
@@ -25,25 +26,6 @@ from wasmote.node import Node, Tuning
 
 COAP_CLIENT = shutil.which("coap-client-notls") or shutil.which("coap-client")
 TUNING = Tuning(ack_timeout_s=1.0)
-
-
-class _Silent:
-    def describe(self, text: str) -> None: ...
-    def total(self, total: int) -> None: ...
-    def update(self, done: int) -> None: ...
-
-
-@functools.cache
-def app(name: str) -> bytes:
-    return apps.load(name).data
-
-
-def padded(module: bytes, size_bytes: int) -> bytes:
-    """The module with a custom section that makes it about this long."""
-    filling = bytes(number * 7 & 0xFF for number in range(size_bytes - len(module)))
-    body = b"\x03pad" + filling
-    leb = bytes((len(body) >> shift & 0x7F) | (0x80 if shift < 28 else 0) for shift in (0, 7, 14, 21, 28))
-    return module + b"\0" + leb + body
 
 
 @dataclass
@@ -61,11 +43,8 @@ class Serial:
 @pytest_asyncio.fixture
 async def serial() -> AsyncIterator[Serial]:
     """A bridge to a fresh host node with sanitizers, over its pseudo-terminal."""
-    project = Project.find()
-    board = boards.find_board(project, "host")
-    image = build.build(
-        project, board, build.Variant(sanitize=True), progress=_Silent(), log=lambda _line: None
-    )
+    board = boards.find_board(Project.find(), HOST)
+    image = built(HOST, build.Variant(sanitize=True))
     texts: list[str] = []
     async with Emulator(board, image, serial=True) as emulator:
         assert emulator.serial_device is not None
@@ -78,10 +57,10 @@ async def test_bridge_everything_works_through_it(serial: Serial) -> None:
     async with Node(serial.uri, tuning=TUNING) as node:
         assert (await node.push(app("fib"), name="fib")).created
         assert (await node.call("fib", [20])).value == 6765
-        module = padded(app("wordcount"), 20_000)
-        await node.push(module, name="wc")
+        large = padded(app("wordcount"), 20_000)
+        await node.push(large, name="wc")
         assert hashlib.sha256(await node.fetch_module("wc")).digest() == (await node.info("wc")).sha256
-        assert hashlib.sha256(module).digest() == (await node.info("wc")).sha256
+        assert hashlib.sha256(large).digest() == (await node.info("wc")).sha256
         text = b"one two three\n" * 3000
         assert (await node.call("wc", input=text)).value.split() == [b"3000", b"9000", b"42000"]  # type: ignore[union-attr]
         assert {one.name for one in await node.ls()} == {"fib", "wc"}
@@ -119,6 +98,32 @@ async def test_bridge_many_clients_call_without_cross_talk(serial: Serial) -> No
         await node.push(app("crc32"), name="crc32")
     await asyncio.gather(*(client(number) for number in range(8)))
     assert serial.bridge.stats.requests >= 160
+
+
+@pytest.mark.slow
+async def test_bridge_eight_clients_of_a_chip_lose_nothing() -> None:
+    """Requests and replies of up to a kilobyte, more of them at once than the chip's receive ring could hold."""
+    # So patient that only a lost frame could make a client repeat itself.
+    patient = Tuning(ack_timeout_s=15.0)
+
+    async def client(uri: str, number: int) -> None:
+        async with Node(uri, tuning=patient) as node:
+            for step in range(12):
+                data = bytes(
+                    (number * 31 + step * 7 + at) & 0xFF
+                    for at in range(1 + (number * 131 + step * 337) % 1024)
+                )
+                assert (await node.call("echo", input=data)).output == data
+            assert await node.fetch_module("echo") == module("echo")
+            assert node.traffic.unanswered == 0
+
+    async with running(STM32) as uri, asyncio.timeout(120), Node(uri, tuning=patient) as node:
+        await node.push(module("echo"), name="echo")
+        await asyncio.gather(*(client(uri, number) for number in range(8)))
+        measured = await metrics(node)
+    lost = {name: measured[name] for name in ("rx/bad", "dup", "retransmit", "unanswered")}
+    assert lost == dict.fromkeys(lost, 0)
+    assert measured["calls"] == 8 * 12
 
 
 @pytest.mark.slow

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+import re
+from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from aiocoap import Message
@@ -12,9 +15,11 @@ from aiocoap.numbers.types import Type
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wasmote.protocol import slipmux
 from wasmote.protocol.bridge import ACK, CON, NON, RST, Bridge, ToNode, ToPeer
 
 GET, POST, PUT = 1, 2, 3
+SERIAL_H = Path(__file__).parents[2] / "firmware" / "ports" / "common" / "serial.h"
 
 
 def message(
@@ -331,6 +336,36 @@ def test_bridge_paces_by_bytes_but_lets_one_pass() -> None:
     assert state.from_peer("a", large[1], 0) == []
     huge = Bridge(seed=1, max_in_flight_bytes=100)
     assert len(node_frames(huge.from_peer("a", large[0], 0))) == 1
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 7),
+            st.one_of(st.binary(max_size=1024), st.integers(0, 1024).map(lambda size: b"\xc0" * size)),
+        ),
+        max_size=60,
+    )
+)
+def test_bridge_never_sends_more_than_the_nodes_ring_holds(requests: list[tuple[int, bytes]]) -> None:
+    """Unanswered frames fit the receive ring as they are on the line; a frame that does not fit goes alone."""
+    ring_bytes = int(re.findall(r"#define WM_SERIAL_RING_BYTES (\d+)", SERIAL_H.read_text())[0])
+    state = Bridge(seed=1)
+    unanswered: deque[bytes] = deque()
+
+    def take(actions: list[ToPeer | ToNode]) -> None:
+        unanswered.extend(action.message for action in actions if isinstance(action, ToNode))
+        line_bytes = sum(len(slipmux.encode(slipmux.COAP, frame)) for frame in unanswered)
+        assert len(unanswered) <= 1 or line_bytes <= ring_bytes
+
+    for number, (client, payload) in enumerate(requests):
+        take(state.from_peer(client, message(CON, PUT, number, bytes([number]), payload), 0.0))
+    answered = 0
+    while unanswered:
+        frame = Message.decode(unanswered.popleft())
+        take(state.from_node(message(ACK, 0x44, frame.mid, frame.token), 0.1))
+        answered += 1
+    assert answered == len(requests)
 
 
 def test_bridge_tables_are_bounded() -> None:

@@ -18,7 +18,16 @@ from typing import Any
 from wasmote.adapters.serial import DEFAULT_BAUD, SerialStream, open_serial
 from wasmote.errors import LocalError, UnreachableError
 from wasmote.protocol import slipmux
-from wasmote.protocol.bridge import Action, Bridge, BridgeStats, ToPeer, is_pong, ping
+from wasmote.protocol.bridge import (
+    MAX_IN_FLIGHT,
+    MAX_IN_FLIGHT_BYTES,
+    Action,
+    Bridge,
+    BridgeStats,
+    ToPeer,
+    is_pong,
+    ping,
+)
 
 log = logging.getLogger("wasmote.bridge")
 
@@ -58,8 +67,8 @@ class SerialBridge:
         on_text: Callable[[str], None] | None = None,
         on_silence: Callable[[str], None] | None = None,
         ready_timeout_s: float = 10.0,
-        max_in_flight: int = 4,
-        max_in_flight_bytes: int = 2048,
+        max_in_flight: int = MAX_IN_FLIGHT,
+        max_in_flight_bytes: int = MAX_IN_FLIGHT_BYTES,
     ) -> None:
         self._url = serial_url
         self._bind = bind

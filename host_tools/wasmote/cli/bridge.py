@@ -12,6 +12,7 @@ from wasmote.cli.base import Session
 from wasmote.cli.base import command as make_command
 from wasmote.cli.node import run
 from wasmote.errors import InputError
+from wasmote.protocol.bridge import MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES
 from wasmote.protocol.target import COAP_PORT, parse_target
 
 
@@ -23,10 +24,18 @@ from wasmote.protocol.target import COAP_PORT, parse_target
 @click.option("--baud", type=click.IntRange(min=300), help="Baud rate; also PORT@BAUD. Otherwise 115200.")
 @click.option("--forward", metavar="URI", help="CoAP server for the node's own requests: coap://HOST[:PORT].")
 @click.option(
-    "--in-flight", default=4, type=click.IntRange(1, 64), show_default=True, help="Unanswered messages."
+    "--in-flight",
+    default=MAX_IN_FLIGHT,
+    type=click.IntRange(1, 64),
+    show_default=True,
+    help="Messages that the node may have before it answers.",
 )
 @click.option(
-    "--in-flight-bytes", default=2048, type=click.IntRange(min=64), show_default=True, help="Their bytes."
+    "--in-flight-bytes",
+    default=MAX_IN_FLIGHT_BYTES,
+    type=click.IntRange(min=64),
+    show_default=True,
+    help="Their bytes on the line; less than the node's receive buffer.",
 )
 @click.option(
     "--wait", "wait_s", default=10.0, show_default=True, metavar="SECONDS", help="For the node's answer."

@@ -15,8 +15,9 @@ request a message ID and a token of its own on the serial side, and maps what co
   node.
 * Requests of the node itself go to `forward`, where one is configured, and its replies come back.
 
-Frames wait here while `max_in_flight` requests or `max_in_flight_bytes` are unanswered: a node has a small
-receive ring. Acknowledgements never wait. All tables are bounded; the entry unused for longest makes room.
+Frames wait here while `max_in_flight` requests or `max_in_flight_bytes` are unanswered: a chip that sends a reply of a
+kilobyte does not read for as long as a kilobyte takes to arrive, and then its receive ring has to hold all of
+them. Acknowledgements never wait. All tables are bounded; the entry unused for longest makes room.
 """
 
 from __future__ import annotations
@@ -30,11 +31,15 @@ from aiocoap.numbers.optionnumbers import OptionNumber
 from aiocoap.options import Options
 from aiocoap.optiontypes import OpaqueOption
 
+from wasmote.protocol import slipmux
+
 Peer = Hashable
 
 CON, NON, ACK, RST = 0, 1, 2, 3
 _POST, _PUT, _FETCH, _PATCH, _IPATCH = 2, 3, 5, 6, 7
 
+MAX_IN_FLIGHT = 4
+MAX_IN_FLIGHT_BYTES = 960  # WM_SERIAL_RING_BYTES is 1024; the rest is for acknowledgements
 EXCHANGE_LIFETIME_S = 247.0  # RFC 7252, 4.8.2: how long a message ID means the same message
 
 
@@ -117,6 +122,7 @@ class _Exchange:
     digest: bytes
     serial_mid: int
     frame: bytes
+    line_bytes: int  # of the frame as it goes over the line
     token: _Token | None
     at_s: float
     sent_at_s: float | None = None  # None: still waits for its turn
@@ -151,8 +157,9 @@ class Bridge:
     """The state of one bridge. Times are seconds of any monotonic clock.
 
     seed: unpredictable 32 bits, where message IDs and tokens begin, so that a node does not take a new bridge
-    for the one before it. exchanges: message IDs and tokens remembered, at most 32768. slot_timeout_s: how
-    long an unanswered frame holds others back.
+    for the one before it. max_in_flight_bytes: with framing and escapes; a larger frame goes alone.
+    slot_timeout_s: how long an unanswered frame holds others back. exchanges: message IDs and tokens remembered,
+    at most 32768.
     """
 
     def __init__(
@@ -160,8 +167,8 @@ class Bridge:
         *,
         seed: int,
         forward: Peer | None = None,
-        max_in_flight: int = 4,
-        max_in_flight_bytes: int = 2048,
+        max_in_flight: int = MAX_IN_FLIGHT,
+        max_in_flight_bytes: int = MAX_IN_FLIGHT_BYTES,
         slot_timeout_s: float = 1.0,
         max_waiting: int = 256,
         exchanges: int = 4096,
@@ -314,7 +321,8 @@ class Bridge:
             return known
         serial_mid = self._free_mid()
         frame = _Header(header.type, header.code, serial_mid, serial_token, header.rest).encode()
-        exchange = _Exchange(peer, header.mid, _digest(datagram), serial_mid, frame, token, now_s)
+        line_bytes = len(slipmux.encode(slipmux.COAP, frame))
+        exchange = _Exchange(peer, header.mid, _digest(datagram), serial_mid, frame, line_bytes, token, now_s)
         if len(self._waiting) >= self._max_waiting:
             self.stats.overflowed += 1  # the client repeats it
             return []
@@ -419,7 +427,7 @@ class Bridge:
         actions: list[Action] = []
         while self._waiting:
             exchange = self._waiting[0]
-            size = len(exchange.frame)
+            size = exchange.line_bytes
             full = len(self._in_flight) >= self._max_in_flight
             if self._in_flight and (full or self._in_flight_bytes + size > self._max_in_flight_bytes):
                 break
@@ -435,7 +443,7 @@ class Bridge:
     def _close(self, exchange: _Exchange) -> None:
         """The node has read it, or it is lost: others may go."""
         if self._in_flight.pop(exchange.serial_mid, None) is not None:
-            self._in_flight_bytes -= len(exchange.frame)
+            self._in_flight_bytes -= exchange.line_bytes
         if exchange.sent_at_s is not None:
             exchange.open = False
 
