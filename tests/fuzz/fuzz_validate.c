@@ -1,5 +1,5 @@
-/* The validator over any bytes: it stays inside of them, says where it stopped, and what lay in its scratch memory before
- * changes nothing. Good seeds are the modules of tests/conformance. */
+/* The validator over any bytes: it stays inside of them, says where it stopped, and what lay in its
+ * scratch memory before changes nothing. Good seeds are the modules of tests/conformance. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

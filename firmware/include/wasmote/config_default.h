@@ -79,12 +79,13 @@
 #endif
 
 /* ---- module limits ----
- * What wm_validate (wasm/validate.h) accepts beyond the rules of the specification. They bound its scratch memory, and they
- * put out of reach what wasm3 0.5.0 does wrong with valid modules; each such shape has a test in tests/unit/test_validate.c.
- * A module beyond a limit is refused with reason `limit`. Shapes that no number bounds, and that are always refused, are
- * listed in wasm/validate.h. */
+ * What wm_validate (wasm/validate.h) accepts beyond the rules of the specification. They bound its scratch
+ * memory, and put out of reach what wasm3 0.5.0 does wrong with valid modules. A module beyond one is refused
+ * with reason `limit`. tests/unit/test_validate.c has each from both sides. What no number bounds, because it
+ * is a shape, is listed in wasm/validate.h. */
 #ifndef WM_MODULE_TYPES
-#define WM_MODULE_TYPES 128 /* function types; 4 bytes of scratch each. wasm3 compares each with all others when it loads */
+/* Function types; 4 bytes of scratch each. wasm3 compares each with all others when it loads. */
+#define WM_MODULE_TYPES 128
 #endif
 #ifndef WM_MODULE_FUNCTIONS
 #define WM_MODULE_FUNCTIONS 512 /* with imports; 2 bytes of scratch each */
@@ -93,49 +94,53 @@
 #define WM_MODULE_GLOBALS 128 /* with imports; 1 byte of scratch each */
 #endif
 #ifndef WM_MODULE_EXPORTS
-#define WM_MODULE_EXPORTS 128 /* names are compared pairwise: the time grows with the square */
+#define WM_MODULE_EXPORTS 128 /* names are compared pairwise: time grows with the square */
 #endif
 #ifndef WM_MODULE_SEGMENTS
 #define WM_MODULE_SEGMENTS 512 /* of data, and of elements: wasm3 compiles an expression for each */
 #endif
 #ifndef WM_MODULE_NAME_BYTES
-#define WM_MODULE_NAME_BYTES 512 /* an import's, an export's: wasm3 copies it, and refuses those over 10,000 */
+#define WM_MODULE_NAME_BYTES 512 /* an import's or export's: wasm3 copies it, and refuses those over 10,000 */
 #endif
 #ifndef WM_MODULE_TABLE
-#define WM_MODULE_TABLE 4096 /* end of an element segment: wasm3 ignores the declared size and makes a table that long */
+/* Where an element segment may end: wasm3 ignores the declared size of a table and makes it that long. */
+#define WM_MODULE_TABLE 4096
 #endif
 #ifndef WM_MODULE_PARAMS
 /* Of one type. wasm3 writes a callee's arguments beyond the end of its stack before it checks (#562): at most
- * 8 * (WM_MODULE_PARAMS + WM_MODULE_RESULTS) bytes, so that many must follow the stack that the engine gives to wasm3. */
+ * 8 * (WM_MODULE_PARAMS + WM_MODULE_RESULTS) bytes, so that many must follow the stack that it is given. */
 #define WM_MODULE_PARAMS 32
 #endif
 #ifndef WM_MODULE_RESULTS
-/* Of one type. wasm3 marks result slots without looking at the end of its table: 129 results write past it. And it copies
- * them by recursion, a C frame for each. */
+/* Of one type. wasm3 marks result slots without a look at the end of its table: 129 results of a function
+ * write past it, and about 900 past the heap block. It copies them by recursion, a C frame for each. */
 #define WM_MODULE_RESULTS 16
 #endif
 #ifndef WM_MODULE_HEIGHT
-/* wasm3's d_m3MaxFunctionStackHeight, and the two must be equal: parameters, locals, operands, and for each open block its
- * parameters and results once more. wasm3 does not look at the end of its tables when it places the results of blocks and
- * calls. It has two slots of 4 bytes for each; the validator bounds their use too, because a call's result is placed above
- * all that is in use: f(f(f(...))) climbs two slots a call. 4 bytes of scratch each. */
+/* wasm3's d_m3MaxFunctionStackHeight, and the two must be equal: parameters, locals, operands, and for each
+ * open block its parameters and results once more. wasm3 does not look at the end of its tables when it
+ * places the results of blocks and calls. It has two slots of 4 bytes for each of these, whose use the
+ * validator bounds too: a call's result is placed above all in use, so f(f(f(...))) climbs two slots a call, and 128 of
+ * them write past a table. 4 bytes of scratch each. */
 #define WM_MODULE_HEIGHT 128
 #endif
 #ifndef WM_MODULE_CONSTANTS
-/* wasm3's d_m3MaxConstantTableSize, and the two must be equal: slots that hold a function's constants and are taken from
- * those of WM_MODULE_HEIGHT. Constants beyond are compiled into the code: more of them are no error. */
+/* wasm3's d_m3MaxConstantTableSize, and the two must be equal: slots for a function's constants, taken from
+ * those of WM_MODULE_HEIGHT. More constants are no error: they are compiled into the code. */
 #define WM_MODULE_CONSTANTS 64
 #endif
 #ifndef WM_MODULE_LOCALS
 #define WM_MODULE_LOCALS 120 /* with the parameters; 1 byte of scratch each */
 #endif
 #ifndef WM_MODULE_NESTING
-/* Blocks inside blocks, with the function itself. wasm3 compiles each by recursion: about 112 bytes of C stack on a
- * Cortex-M4. A switch of n cases is n blocks. 16 bytes of scratch each. */
+/* Blocks inside blocks, with the function itself; 16 bytes of scratch each. wasm3 compiles each by recursion,
+ * more than 100 bytes of C stack a level on a Cortex-M4. A switch of n cases is n blocks. */
 #define WM_MODULE_NESTING 64
 #endif
 #ifndef WM_MODULE_BR_TABLE
-#define WM_MODULE_BR_TABLE 1024 /* targets of one br_table: wasm3 makes a piece of code for each (count + 4 wraps: #570) */
+/* Targets of one br_table: wasm3 makes a piece of code for each. (A count near 2^32 wraps in it, #570; but no
+ * valid module has one, as each target takes a byte.) */
+#define WM_MODULE_BR_TABLE 1024
 #endif
 #ifndef WM_MODULE_CODE_BYTES
 #define WM_MODULE_CODE_BYTES (32u * 1024u) /* of one function */

@@ -5,10 +5,11 @@
 
 _Static_assert(sizeof(struct wm_validation) <= WM_VALIDATE_SCRATCH_BYTES, "see validate.h");
 _Static_assert(WM_MODULE_PARAMS <= 255 && WM_MODULE_RESULTS <= 255, "struct wm_block counts them in a byte");
-_Static_assert(WM_MODULE_LOCALS < 255 && WM_MODULE_PARAMS <= WM_MODULE_LOCALS, "struct wm_operand names a local in a byte");
+_Static_assert(WM_MODULE_LOCALS < 255, "struct wm_operand names a local in a byte");
+_Static_assert(WM_MODULE_PARAMS <= WM_MODULE_LOCALS, "parameters are locals");
 _Static_assert(WM_MODULE_TYPES <= 65535 && WM_MODULE_HEIGHT < 32768, "16 bits");
 
-void wm_fail(struct wm_validation *v, enum wm_refusal reason, const char *text)
+void wm_val_fail(struct wm_validation *v, enum wm_refusal reason, const char *text)
 {
     if (v->failed) {
         return;
@@ -27,36 +28,36 @@ void wm_fail(struct wm_validation *v, enum wm_refusal reason, const char *text)
     v->at = v->end;
 }
 
-void wm_refuse(struct wm_validation *v, enum wm_refusal reason, const char *text)
+void wm_val_refuse(struct wm_validation *v, enum wm_refusal reason, const char *text)
 {
     if (v->failed || v->soft) {
         return;
     }
     const uint32_t at = v->at;
-    wm_fail(v, reason, text);
+    wm_val_fail(v, reason, text);
     v->failed = false;
     v->soft = true;
     v->at = at;
 }
 
-uint8_t wm_read_byte(struct wm_validation *v)
+uint8_t wm_val_read_byte(struct wm_validation *v)
 {
     if (v->at >= v->end) {
         v->mark = v->at;
-        wm_malformed(v, "unexpected end");
+        wm_val_malformed(v, "unexpected end");
         return 0;
     }
     return v->bytes[v->at++];
 }
 
-uint64_t wm_read_leb(struct wm_validation *v, unsigned bits, bool is_signed)
+uint64_t wm_val_read_leb(struct wm_validation *v, unsigned bits, bool is_signed)
 {
     const uint32_t start = v->at;
     uint64_t value = 0;
     unsigned shift = 0;
     uint8_t byte;
     do {
-        byte = wm_read_byte(v);
+        byte = wm_val_read_byte(v);
         value |= (uint64_t)(byte & 0x7f) << shift;
         if (shift + 7 >= bits) {
             /* The last byte: what is beyond the width repeats the sign, or is zero. */
@@ -64,7 +65,8 @@ uint64_t wm_read_leb(struct wm_validation *v, unsigned bits, bool is_signed)
             const unsigned rest = (byte & 0x7fu) >> used;
             if ((byte & 0x80) != 0 || (rest != 0 && !(is_signed && rest == 0x7fu >> used))) {
                 v->mark = start;
-                wm_malformed(v, (byte & 0x80) != 0 ? "integer representation too long" : "integer too large");
+                const char *const text = (byte & 0x80) != 0 ? "integer too long" : "integer too large";
+                wm_val_malformed(v, text);
                 return 0;
             }
         }
@@ -76,58 +78,58 @@ uint64_t wm_read_leb(struct wm_validation *v, unsigned bits, bool is_signed)
     return value;
 }
 
-uint32_t wm_read_u32(struct wm_validation *v)
+uint32_t wm_val_read_u32(struct wm_validation *v)
 {
     if (v->at < v->end && v->bytes[v->at] < 0x80) {
         return v->bytes[v->at++];
     }
-    return (uint32_t)wm_read_leb(v, 32, false);
+    return (uint32_t)wm_val_read_leb(v, 32, false);
 }
 
-uint32_t wm_read_count(struct wm_validation *v)
+uint32_t wm_val_read_count(struct wm_validation *v)
 {
     v->mark = v->at;
-    const uint32_t count = wm_read_u32(v);
+    const uint32_t count = wm_val_read_u32(v);
     if (count > v->end - v->at) {
-        wm_malformed(v, "length out of bounds");
+        wm_val_malformed(v, "length out of bounds");
         return 0;
     }
     return count;
 }
 
-void wm_skip(struct wm_validation *v, uint32_t bytes)
+void wm_val_skip(struct wm_validation *v, uint32_t bytes)
 {
     if (bytes > v->end - v->at) {
         v->mark = v->at;
-        wm_malformed(v, "unexpected end");
+        wm_val_malformed(v, "unexpected end");
         return;
     }
     v->at += bytes;
 }
 
-bool wm_is_valtype(uint8_t byte)
+bool wm_val_is_valtype(uint8_t byte)
 {
     return byte >= WM_F64 && byte <= WM_I32;
 }
 
-uint8_t wm_read_valtype(struct wm_validation *v)
+uint8_t wm_val_read_valtype(struct wm_validation *v)
 {
     v->mark = v->at;
-    const uint8_t type = wm_read_byte(v);
-    if (!wm_is_valtype(type)) {
+    const uint8_t type = wm_val_read_byte(v);
+    if (!wm_val_is_valtype(type)) {
         if (type == 0x7b) {
-            wm_unsupported(v, "SIMD");
+            wm_val_unsupported(v, "SIMD");
         } else if (type >= 0x63 && type <= 0x74) {
-            wm_unsupported(v, "reference types");
+            wm_val_unsupported(v, "reference types");
         } else {
-            wm_malformed(v, "unknown value type");
+            wm_val_malformed(v, "unknown value type");
         }
         return WM_I32;
     }
     return type;
 }
 
-uint32_t wm_count_at(const uint8_t *bytes, uint32_t *off)
+uint32_t wm_val_count_at(const uint8_t *bytes, uint32_t *off)
 {
     uint32_t value = 0;
     uint8_t byte;
@@ -140,21 +142,21 @@ uint32_t wm_count_at(const uint8_t *bytes, uint32_t *off)
     return value;
 }
 
-struct wm_signature_at wm_type_at(const struct wm_validation *v, uint32_t type)
+struct wm_signature_at wm_val_type_at(const struct wm_validation *v, uint32_t type)
 {
     struct wm_signature_at s;
     uint32_t off = v->type_off[type];
-    s.params.count = wm_count_at(v->bytes, &off);
+    s.params.count = wm_val_count_at(v->bytes, &off);
     s.params.off = off;
     off += s.params.count;
-    s.results.count = wm_count_at(v->bytes, &off);
+    s.results.count = wm_val_count_at(v->bytes, &off);
     s.results.off = off;
     return s;
 }
 
-struct wm_signature_at wm_function_at(const struct wm_validation *v, uint32_t function)
+struct wm_signature_at wm_val_function_at(const struct wm_validation *v, uint32_t function)
 {
-    return wm_type_at(v, v->function_type[function]);
+    return wm_val_type_at(v, v->function_type[function]);
 }
 
 int wm_validate(struct wm_span module, void *scratch, size_t scratch_bytes, struct wm_refused *refused)
@@ -170,10 +172,10 @@ int wm_validate(struct wm_span module, void *scratch, size_t scratch_bytes, stru
     v->refused = refused;
     v->function = -1;
     if (module.len > WM_MODULE_MAX_BYTES) {
-        wm_fail(v, WM_REFUSED_LIMIT, "the module is too large");
+        wm_val_fail(v, WM_REFUSED_LIMIT, "the module is too large");
     } else {
         v->end = (uint32_t)module.len;
-        wm_validate_sections(v);
+        wm_val_sections(v);
     }
     return v->failed || v->soft ? WM_ERR_UNSUPPORTED : 0;
 }

@@ -2,10 +2,11 @@
 #include "wasm/validate_state.h"
 
 enum {
-    SECTION_CUSTOM, SECTION_TYPE, SECTION_IMPORT, SECTION_FUNCTION, SECTION_TABLE, SECTION_MEMORY, SECTION_GLOBAL,
-    SECTION_EXPORT, SECTION_START, SECTION_ELEMENT, SECTION_CODE, SECTION_DATA, SECTION_DATA_COUNT, SECTION_TAG,
+    SECTION_CUSTOM, SECTION_TYPE, SECTION_IMPORT, SECTION_FUNCTION, SECTION_TABLE, SECTION_MEMORY,
+    SECTION_GLOBAL,
+    SECTION_EXPORT, SECTION_START, SECTION_ELEMENT, SECTION_CODE, SECTION_DATA, SECTION_DATA_COUNT,
+    SECTION_TAG,
 };
-enum { OP_END = 0x0b, OP_GLOBAL_GET = 0x23, OP_I32_CONST = 0x41, OP_I64_CONST, OP_F32_CONST, OP_F64_CONST };
 
 #define EXTERN_TAG 4
 #define NOT_CONST  UINT64_MAX /* an offset that is only known when imports are */
@@ -27,8 +28,9 @@ static void check_utf8(struct wm_validation *v, uint32_t len)
             c = c << 6 | (next & 0x3f);
         }
         /* Overlong, beyond Unicode, half of a pair */
-        if (!ok || (more == 2 && c < 0x800) || (more == 3 && (c < 0x10000 || c > 0x10ffff)) || c >> 11 == 0x1b) {
-            wm_malformed(v, "malformed UTF-8");
+        const bool outside = (more == 2 && c < 0x800) || (more == 3 && (c < 0x10000 || c > 0x10ffff));
+        if (!ok || outside || c >> 11 == 0x1b) {
+            wm_val_malformed(v, "malformed UTF-8");
             return;
         }
     }
@@ -36,7 +38,7 @@ static void check_utf8(struct wm_validation *v, uint32_t len)
 
 static struct wm_span read_name(struct wm_validation *v)
 {
-    const uint32_t len = wm_read_count(v);
+    const uint32_t len = wm_val_read_count(v);
     const struct wm_span name = wm_span(v->bytes + v->at, len);
     check_utf8(v, len);
     return name;
@@ -45,16 +47,17 @@ static struct wm_span read_name(struct wm_validation *v)
 static void read_extern_name(struct wm_validation *v)
 {
     if (read_name(v).len > WM_MODULE_NAME_BYTES) {
-        wm_limit(v, "a name is too long");
+        wm_val_limit(v, "a name is too long");
     }
 }
 
-/* Count of items that go into a table of capacity `cap`, which has `used` of them: what does not fit cannot be validated. */
+/* Count of items that go into a table of capacity `cap`, which has `used` of them: what does not fit
+ * cannot be validated. */
 static uint32_t read_table_count(struct wm_validation *v, uint32_t used, uint32_t cap, const char *text)
 {
-    const uint32_t count = wm_read_count(v);
+    const uint32_t count = wm_val_read_count(v);
     if (count > cap - used) {
-        wm_fail(v, WM_REFUSED_LIMIT, text);
+        wm_val_fail(v, WM_REFUSED_LIMIT, text);
         return 0;
     }
     return count;
@@ -63,10 +66,10 @@ static uint32_t read_table_count(struct wm_validation *v, uint32_t used, uint32_
 static uint32_t read_index(struct wm_validation *v, uint32_t count, const char *text)
 {
     const uint32_t start = v->at;
-    const uint32_t index = wm_read_u32(v);
+    const uint32_t index = wm_val_read_u32(v);
     if (index >= count) {
         v->mark = start;
-        wm_invalid(v, text);
+        wm_val_invalid(v, text);
         return 0;
     }
     return index;
@@ -76,12 +79,12 @@ static uint32_t read_index(struct wm_validation *v, uint32_t count, const char *
 
 static uint32_t read_types(struct wm_validation *v, uint32_t max, const char *text)
 {
-    const uint32_t count = wm_read_count(v);
+    const uint32_t count = wm_val_read_count(v);
     if (count > max) {
-        wm_fail(v, WM_REFUSED_LIMIT, text);
+        wm_val_fail(v, WM_REFUSED_LIMIT, text);
     }
     for (uint32_t i = 0; i < count && !v->failed; i++) {
-        wm_read_valtype(v);
+        wm_val_read_valtype(v);
     }
     return count;
 }
@@ -91,12 +94,12 @@ static void type_section(struct wm_validation *v)
     const uint32_t count = read_table_count(v, 0, WM_MODULE_TYPES, "too many types");
     for (; v->types < count && !v->failed; v->types++) {
         v->mark = v->at;
-        const uint8_t form = wm_read_byte(v);
+        const uint8_t form = wm_val_read_byte(v);
         if (form != 0x60) {
             if (form >= 0x4d && form <= 0x5f) {
-                wm_unsupported(v, "types of garbage collection");
+                wm_val_unsupported(v, "types of garbage collection");
             } else {
-                wm_malformed(v, "unknown form of type");
+                wm_val_malformed(v, "unknown form of type");
             }
         }
         v->type_off[v->types] = v->at;
@@ -113,10 +116,10 @@ static void add_function(struct wm_validation *v)
 
 static void read_global_type(struct wm_validation *v)
 {
-    const uint8_t type = wm_read_valtype(v);
-    const uint8_t mutability = wm_read_byte(v);
+    const uint8_t type = wm_val_read_valtype(v);
+    const uint8_t mutability = wm_val_read_byte(v);
     if (mutability > 1) {
-        wm_malformed(v, "malformed mutability");
+        wm_val_malformed(v, "malformed mutability");
     }
     v->global[v->globals++] = mutability != 0 ? type | WM_GLOBAL_MUTABLE : type;
 }
@@ -124,38 +127,38 @@ static void read_global_type(struct wm_validation *v)
 static void read_limits(struct wm_validation *v, uint32_t max, const char *text)
 {
     v->mark = v->at;
-    const uint8_t flags = wm_read_byte(v);
+    const uint8_t flags = wm_val_read_byte(v);
     if (flags > 1) {
         if (flags <= 3) {
-            wm_unsupported(v, "shared memory");
+            wm_val_unsupported(v, "shared memory");
         } else if (flags <= 7) {
-            wm_unsupported(v, "memory64");
+            wm_val_unsupported(v, "memory64");
         } else {
-            wm_malformed(v, "malformed limits flags");
+            wm_val_malformed(v, "malformed limits flags");
         }
     }
-    const uint32_t least = wm_read_u32(v);
-    const uint32_t most = flags == 1 ? wm_read_u32(v) : max;
+    const uint32_t least = wm_val_read_u32(v);
+    const uint32_t most = flags == 1 ? wm_val_read_u32(v) : max;
     if (least > max || most > max) {
-        wm_invalid(v, text);
+        wm_val_invalid(v, text);
     } else if (least > most) {
-        wm_invalid(v, "size minimum must not be greater than maximum");
+        wm_val_invalid(v, "size minimum must not be greater than maximum");
     }
 }
 
 static void read_table(struct wm_validation *v)
 {
     v->mark = v->at;
-    const uint8_t type = wm_read_byte(v);
+    const uint8_t type = wm_val_read_byte(v);
     if (type != 0x70) {
         if (type >= 0x63 && type <= 0x74) {
-            wm_unsupported(v, "reference types");
+            wm_val_unsupported(v, "reference types");
         } else {
-            wm_malformed(v, "malformed element type");
+            wm_val_malformed(v, "malformed element type");
         }
     }
     if (v->has_table) {
-        wm_unsupported(v, "more than one table");
+        wm_val_unsupported(v, "more than one table");
     }
     v->has_table = true;
     read_limits(v, UINT32_MAX, "table size");
@@ -164,7 +167,7 @@ static void read_table(struct wm_validation *v)
 static void read_memory(struct wm_validation *v)
 {
     if (v->has_memory) {
-        wm_unsupported(v, "more than one memory");
+        wm_val_unsupported(v, "more than one memory");
     }
     v->has_memory = true;
     read_limits(v, 65536, "memory size must be at most 65536 pages (4 GiB)");
@@ -172,39 +175,39 @@ static void read_memory(struct wm_validation *v)
 
 static void import_section(struct wm_validation *v)
 {
-    const uint32_t count = wm_read_count(v);
+    const uint32_t count = wm_val_read_count(v);
     for (uint32_t i = 0; i < count && !v->failed; i++) {
         read_extern_name(v);
         read_extern_name(v);
         v->mark = v->at;
-        switch (wm_read_byte(v)) {
+        switch (wm_val_read_byte(v)) {
         case WM_EXTERN_FUNC:
             if (v->functions == WM_MODULE_FUNCTIONS) {
-                wm_fail(v, WM_REFUSED_LIMIT, "too many functions");
+                wm_val_fail(v, WM_REFUSED_LIMIT, "too many functions");
                 return;
             }
             add_function(v);
             break;
         case WM_EXTERN_TABLE: /* wasm3 would read on in the middle of the table's type */
-            wm_refuse(v, WM_REFUSED_UNSUPPORTED, "imported table");
+            wm_val_refuse(v, WM_REFUSED_UNSUPPORTED, "imported table");
             read_table(v);
             break;
         case WM_EXTERN_MEMORY:
-            wm_refuse(v, WM_REFUSED_UNSUPPORTED, "imported memory");
+            wm_val_refuse(v, WM_REFUSED_UNSUPPORTED, "imported memory");
             read_memory(v);
             break;
         case WM_EXTERN_GLOBAL:
             if (v->globals == WM_MODULE_GLOBALS) {
-                wm_fail(v, WM_REFUSED_LIMIT, "too many globals");
+                wm_val_fail(v, WM_REFUSED_LIMIT, "too many globals");
                 return;
             }
             read_global_type(v);
             break;
         case EXTERN_TAG:
-            wm_unsupported(v, "exceptions");
+            wm_val_unsupported(v, "exceptions");
             break;
         default:
-            wm_malformed(v, "malformed import kind");
+            wm_val_malformed(v, "malformed import kind");
         }
     }
     v->imported_functions = v->functions;
@@ -223,7 +226,7 @@ static void function_section(struct wm_validation *v)
 
 static void table_section(struct wm_validation *v)
 {
-    const uint32_t count = wm_read_count(v);
+    const uint32_t count = wm_val_read_count(v);
     for (uint32_t i = 0; i < count && !v->failed; i++) {
         read_table(v);
     }
@@ -231,9 +234,9 @@ static void table_section(struct wm_validation *v)
 
 static void memory_section(struct wm_validation *v)
 {
-    const uint32_t count = wm_read_count(v);
+    const uint32_t count = wm_val_read_count(v);
     if (count == 0) {
-        wm_refuse(v, WM_REFUSED_UNSUPPORTED, "a memory section without a memory");
+        wm_val_refuse(v, WM_REFUSED_UNSUPPORTED, "a memory section without a memory");
     }
     for (uint32_t i = 0; i < count && !v->failed; i++) {
         read_memory(v);
@@ -245,29 +248,29 @@ static uint64_t read_const(struct wm_validation *v, uint8_t type)
 {
     uint64_t value = NOT_CONST;
     v->mark = v->at;
-    const uint8_t opcode = wm_read_byte(v);
+    const uint8_t opcode = wm_val_read_byte(v);
     uint8_t got = WM_UNKNOWN;
     switch (opcode) {
     case OP_I32_CONST:
-        value = (uint32_t)wm_read_leb(v, 32, true);
+        value = (uint32_t)wm_val_read_leb(v, 32, true);
         got = WM_I32;
         break;
     case OP_I64_CONST:
-        wm_read_leb(v, 64, true);
+        wm_val_read_leb(v, 64, true);
         got = WM_I64;
         break;
     case OP_F32_CONST:
-        wm_skip(v, 4);
+        wm_val_skip(v, 4);
         got = WM_F32;
         break;
     case OP_F64_CONST:
-        wm_skip(v, 8);
+        wm_val_skip(v, 8);
         got = WM_F64;
         break;
     case OP_GLOBAL_GET: {
         const uint32_t global = read_index(v, v->imported_globals, "unknown global");
         if (!v->failed && (v->global[global] & WM_GLOBAL_MUTABLE) != 0) {
-            wm_invalid(v, "constant expression required");
+            wm_val_invalid(v, "constant expression required");
         }
         got = v->failed ? type : v->global[global];
         break;
@@ -275,21 +278,21 @@ static uint64_t read_const(struct wm_validation *v, uint8_t type)
     case OP_END:
         v->at--;
         break; /* no value: a mismatch */
-    case 0xfd:
-        wm_unsupported(v, "SIMD");
+    case OP_SIMD:
+        wm_val_unsupported(v, "SIMD");
         break;
     case 0xd0: case 0xd2:
-        wm_unsupported(v, "reference types");
+        wm_val_unsupported(v, "reference types");
         break;
     default:
-        wm_invalid(v, "constant expression required");
+        wm_val_invalid(v, "constant expression required");
     }
     if (!v->failed && got != type) {
-        wm_invalid(v, "type mismatch in a constant expression");
+        wm_val_invalid(v, "type mismatch in a constant expression");
     }
     v->mark = v->at;
-    if (wm_read_byte(v) != OP_END) {
-        wm_unsupported(v, "a constant expression of more than one instruction");
+    if (wm_val_read_byte(v) != OP_END) {
+        wm_val_unsupported(v, "a constant expression of more than one instruction");
     }
     return value;
 }
@@ -309,12 +312,12 @@ static void global_section(struct wm_validation *v)
 static bool has_export(const struct wm_validation *v, uint32_t off, uint32_t n, struct wm_span name)
 {
     while (n-- > 0) {
-        const uint32_t len = wm_count_at(v->bytes, &off);
+        const uint32_t len = wm_val_count_at(v->bytes, &off);
         if (wm_span_eq(wm_span(v->bytes + off, len), name)) {
             return true;
         }
         off += len + 1;
-        wm_count_at(v->bytes, &off);
+        wm_val_count_at(v->bytes, &off);
     }
     return false;
 }
@@ -328,13 +331,13 @@ static void export_section(struct wm_validation *v)
         const struct wm_span name = read_name(v);
         v->mark = start;
         if (name.len > WM_MODULE_NAME_BYTES) {
-            wm_limit(v, "a name is too long");
+            wm_val_limit(v, "a name is too long");
         }
         if (!v->failed && has_export(v, first, i, name)) {
-            wm_invalid(v, "duplicate export name");
+            wm_val_invalid(v, "duplicate export name");
         }
         v->mark = v->at;
-        switch (wm_read_byte(v)) {
+        switch (wm_val_read_byte(v)) {
         case WM_EXTERN_FUNC:
             read_index(v, v->functions, "unknown function");
             break;
@@ -348,10 +351,10 @@ static void export_section(struct wm_validation *v)
             read_index(v, v->globals, "unknown global");
             break;
         case EXTERN_TAG:
-            wm_unsupported(v, "exceptions");
+            wm_val_unsupported(v, "exceptions");
             break;
         default:
-            wm_malformed(v, "malformed export kind");
+            wm_val_malformed(v, "malformed export kind");
         }
     }
 }
@@ -361,9 +364,9 @@ static void start_section(struct wm_validation *v)
     v->mark = v->at;
     const uint32_t function = read_index(v, v->functions, "unknown function");
     if (!v->failed) {
-        const struct wm_signature_at s = wm_function_at(v, function);
+        const struct wm_signature_at s = wm_val_function_at(v, function);
         if (s.params.count + s.results.count != 0) {
-            wm_invalid(v, "the start function has parameters or results");
+            wm_val_invalid(v, "the start function has parameters or results");
         }
     }
 }
@@ -372,9 +375,9 @@ static void start_section(struct wm_validation *v)
 
 static uint32_t read_segment_count(struct wm_validation *v)
 {
-    const uint32_t count = wm_read_count(v);
+    const uint32_t count = wm_val_read_count(v);
     if (count > WM_MODULE_SEGMENTS) {
-        wm_limit(v, "too many segments");
+        wm_val_limit(v, "too many segments");
     }
     return count;
 }
@@ -384,22 +387,22 @@ static void element_section(struct wm_validation *v)
     const uint32_t count = read_segment_count(v);
     for (uint32_t i = 0; i < count && !v->failed; i++) {
         v->mark = v->at;
-        const uint32_t flags = wm_read_u32(v);
+        const uint32_t flags = wm_val_read_u32(v);
         if (flags != 0) {
             if (flags > 7) {
-                wm_malformed(v, "malformed elements segment kind");
+                wm_val_malformed(v, "malformed elements segment kind");
             } else {
-                wm_unsupported(v, "an element segment that is passive or names its table");
+                wm_val_unsupported(v, "an element segment that is passive or names its table");
             }
         } else if (!v->has_table) {
-            wm_invalid(v, "unknown table");
+            wm_val_invalid(v, "unknown table");
         }
         const uint64_t offset = read_const(v, WM_I32);
         const uint32_t start = v->at;
-        const uint32_t n = wm_read_count(v);
+        const uint32_t n = wm_val_read_count(v);
         if (offset != NOT_CONST && offset + n > WM_MODULE_TABLE) {
             v->mark = start;
-            wm_limit(v, "the table is too large");
+            wm_val_limit(v, "the table is too large");
         }
         for (uint32_t k = 0; k < n && !v->failed; k++) {
             read_index(v, v->functions, "unknown function");
@@ -411,21 +414,21 @@ static void code_section(struct wm_validation *v)
 {
     const uint32_t end = v->end;
     v->mark = v->at;
-    const uint32_t count = wm_read_count(v);
+    const uint32_t count = wm_val_read_count(v);
     if (count != v->functions - v->imported_functions) {
-        wm_malformed(v, "function and code section have inconsistent lengths");
+        wm_val_malformed(v, "function and code section have inconsistent lengths");
     }
     for (; v->code_bodies < count && !v->failed; v->code_bodies++) {
         v->function = (int32_t)(v->imported_functions + v->code_bodies);
-        const uint32_t size = wm_read_count(v);
+        const uint32_t size = wm_val_read_count(v);
         if (v->failed) {
             break;
         }
         if (size > WM_MODULE_CODE_BYTES) {
-            wm_limit(v, "a function's code is too large");
+            wm_val_limit(v, "a function's code is too large");
         }
         v->end = v->at + size;
-        wm_validate_body(v);
+        wm_val_body(v);
         v->end = end;
     }
     if (!v->failed) {
@@ -439,44 +442,44 @@ static void data_section(struct wm_validation *v)
     const uint32_t count = read_segment_count(v);
     v->has_data = true;
     if (v->has_data_count && count != v->data_count) {
-        wm_malformed(v, "data count and data section have inconsistent lengths");
+        wm_val_malformed(v, "data count and data section have inconsistent lengths");
     }
     for (uint32_t i = 0; i < count && !v->failed; i++) {
         v->mark = v->at;
-        const uint32_t flags = wm_read_u32(v);
+        const uint32_t flags = wm_val_read_u32(v);
         if (flags != 0) {
             if (flags > 2) {
-                wm_malformed(v, "malformed data segment kind");
+                wm_val_malformed(v, "malformed data segment kind");
             } else {
-                wm_unsupported(v, "a data segment that is passive or names its memory");
+                wm_val_unsupported(v, "a data segment that is passive or names its memory");
             }
         } else if (!v->has_memory) {
-            wm_invalid(v, "unknown memory");
+            wm_val_invalid(v, "unknown memory");
         }
         read_const(v, WM_I32);
-        wm_skip(v, wm_read_count(v));
+        wm_val_skip(v, wm_val_read_count(v));
     }
 }
 
-/* wasm3 reads the names of functions, and trusts their lengths: on 32 bits a large one leads it out of the module. The
- * specification has a node ignore such a section, so it is not malformed. */
+/* wasm3 reads the names of functions, and trusts their lengths: on 32 bits a large one leads it out of the
+ * module. The specification has a node ignore such a section, so it is not malformed. */
 static void name_section(struct wm_validation *v)
 {
     const struct wm_refused refused = *v->refused;
     const bool soft = v->soft;
     const uint32_t end = v->end, mark = v->mark;
     while (v->at < end && !v->failed) {
-        const uint8_t id = wm_read_byte(v);
-        const uint32_t size = wm_read_count(v), next = v->at + size;
+        const uint8_t id = wm_val_read_byte(v);
+        const uint32_t size = wm_val_read_count(v), next = v->at + size;
         if (id > 0x7f) {
-            wm_malformed(v, "");
+            wm_val_malformed(v, "");
         }
         if (id == 1) {
             v->end = next;
-            const uint32_t count = wm_read_count(v);
+            const uint32_t count = wm_val_read_count(v);
             for (uint32_t i = 0; i < count && !v->failed; i++) {
-                wm_read_u32(v);
-                wm_skip(v, wm_read_count(v));
+                wm_val_read_u32(v);
+                wm_val_skip(v, wm_val_read_count(v));
             }
             v->end = end;
         }
@@ -487,7 +490,7 @@ static void name_section(struct wm_validation *v)
         v->soft = soft;
         v->mark = mark;
         *v->refused = refused;
-        wm_refuse(v, WM_REFUSED_UNSUPPORTED, "a broken name section");
+        wm_val_refuse(v, WM_REFUSED_UNSUPPORTED, "a broken name section");
     }
 }
 
@@ -545,19 +548,19 @@ static void read_section(struct wm_validation *v, uint8_t id)
         break;
     case SECTION_DATA_COUNT:
         v->has_data_count = true;
-        v->data_count = wm_read_u32(v);
+        v->data_count = wm_val_read_u32(v);
         break;
     }
 }
 
-void wm_validate_sections(struct wm_validation *v)
+void wm_val_sections(struct wm_validation *v)
 {
     static const uint8_t header[] = {0, 'a', 's', 'm', 1, 0, 0, 0};
     /* Place of each section in a module, by its identifier; custom sections may be anywhere. */
     static const uint8_t place[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 10};
 
     if (v->end < sizeof header || memcmp(v->bytes, header, sizeof header) != 0) {
-        wm_malformed(v, v->end >= 4 && memcmp(v->bytes, header, 4) == 0 ? "unknown binary version"
+        wm_val_malformed(v, v->end >= 4 && memcmp(v->bytes, header, 4) == 0 ? "unknown binary version"
                                                                         : "magic header not detected");
         return;
     }
@@ -566,23 +569,23 @@ void wm_validate_sections(struct wm_validation *v)
     unsigned last = 0;
     while (v->at < end && !v->failed) {
         v->mark = v->at;
-        const uint8_t id = wm_read_byte(v);
+        const uint8_t id = wm_val_read_byte(v);
         if (id == SECTION_TAG) {
-            wm_unsupported(v, "exceptions");
+            wm_val_unsupported(v, "exceptions");
             return;
         }
         if (id >= sizeof place) {
-            wm_malformed(v, "malformed section id");
+            wm_val_malformed(v, "malformed section id");
             return;
         }
         if (id != SECTION_CUSTOM) {
             if (place[id] <= last) {
-                wm_malformed(v, "section out of order, or twice");
+                wm_val_malformed(v, "section out of order, or twice");
                 return;
             }
             last = place[id];
         }
-        const uint32_t size = wm_read_count(v);
+        const uint32_t size = wm_val_read_count(v);
         if (v->failed) {
             return;
         }
@@ -590,15 +593,15 @@ void wm_validate_sections(struct wm_validation *v)
         read_section(v, id);
         if (v->at != v->end) {
             v->mark = v->at;
-            wm_malformed(v, "section size mismatch");
+            wm_val_malformed(v, "section size mismatch");
         }
         v->end = end;
     }
     v->mark = v->at;
     if (v->code_bodies != v->functions - v->imported_functions) {
-        wm_malformed(v, "function and code section have inconsistent lengths");
+        wm_val_malformed(v, "function and code section have inconsistent lengths");
     }
     if (v->has_data_count && !v->has_data && v->data_count != 0) {
-        wm_malformed(v, "data count and data section have inconsistent lengths");
+        wm_val_malformed(v, "data count and data section have inconsistent lengths");
     }
 }

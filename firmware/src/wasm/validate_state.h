@@ -5,6 +5,19 @@
 #include "wasm/module.h"
 #include "wasm/validate.h"
 
+/* Opcodes, as far as they have a name here */
+enum {
+    OP_UNREACHABLE, OP_NOP, OP_BLOCK, OP_LOOP, OP_IF, OP_ELSE,
+    OP_END = 0x0b, OP_BR, OP_BR_IF, OP_BR_TABLE, OP_RETURN, OP_CALL, OP_CALL_INDIRECT,
+    OP_DROP = 0x1a, OP_SELECT,
+    OP_LOCAL_GET = 0x20, OP_LOCAL_SET, OP_LOCAL_TEE, OP_GLOBAL_GET, OP_GLOBAL_SET,
+    OP_I32_LOAD = 0x28, OP_I32_STORE = 0x36, OP_I64_STORE32 = 0x3e, OP_MEMORY_SIZE, OP_MEMORY_GROW,
+    OP_I32_CONST, OP_I64_CONST, OP_F32_CONST, OP_F64_CONST, OP_I32_EQZ, OP_I64_EXTEND32 = 0xc4,
+    OP_PREFIX = 0xfc, OP_SIMD, OP_ATOMIC,
+};
+
+#define BLOCK_FUNCTION OP_NOP /* an opcode that opens no block */
+
 #define WM_UNKNOWN 0 /* type of a value that code beyond reach would have popped; others: enum wm_valtype */
 
 /* Value types as they lie in the module, one byte each. */
@@ -19,11 +32,11 @@ struct wm_signature_at {
 /* One open block. The function itself is the outermost. */
 struct wm_block {
     uint32_t params_off, results_off;
-    uint16_t height;  /* operands below the block, without its parameters */
-    uint16_t unused;
+    uint16_t height; /* operands below the block, without its parameters */
     uint8_t  params, results;
     uint8_t  opcode;
-    uint8_t  unreachable;
+    uint8_t  unreachable; /* operands may be missing */
+    uint8_t  dead;        /* the same to wasm3, for which it holds in inner blocks as well */
 };
 
 struct wm_operand {
@@ -49,7 +62,7 @@ struct wm_validation {
 
     /* The current function */
     uint32_t locals, height, depth;
-    uint32_t records; /* entries that wasm3 keeps beside locals and operands: parameters and results of open blocks */
+    uint32_t records; /* wasm3's entries beside locals and operands: parameters and results of open blocks */
     uint32_t fixed;   /* pairs of slots before the first operand's */
     uint32_t peak;    /* most operands so far */
     uint32_t room;    /* operands that fit */
@@ -69,34 +82,90 @@ struct wm_validation {
 /* ---- refusing (validate.c) ---- */
 
 /* The first one counts; afterwards nothing is left to read, so that every loop ends. */
-void wm_fail(struct wm_validation *v, enum wm_refusal reason, const char *text);
+void wm_val_fail(struct wm_validation *v, enum wm_refusal reason, const char *text);
 /* Refuse, but go on: what follows may be invalid or malformed. */
-void wm_refuse(struct wm_validation *v, enum wm_refusal reason, const char *text);
-#define wm_malformed(v, text)   wm_fail(v, WM_REFUSED_MALFORMED, text)
-#define wm_invalid(v, text)     wm_fail(v, WM_REFUSED_INVALID, text)
-#define wm_unsupported(v, text) wm_fail(v, WM_REFUSED_UNSUPPORTED, text)
-#define wm_limit(v, text)       wm_refuse(v, WM_REFUSED_LIMIT, text)
+void wm_val_refuse(struct wm_validation *v, enum wm_refusal reason, const char *text);
+#define wm_val_malformed(v, text)   wm_val_fail(v, WM_REFUSED_MALFORMED, text)
+#define wm_val_invalid(v, text)     wm_val_fail(v, WM_REFUSED_INVALID, text)
+#define wm_val_unsupported(v, text) wm_val_fail(v, WM_REFUSED_UNSUPPORTED, text)
+#define wm_val_limit(v, text)       wm_val_refuse(v, WM_REFUSED_LIMIT, text)
 
 /* ---- reading (validate.c): bounded by v->end; 0 after a failure ---- */
 
-uint8_t  wm_read_byte(struct wm_validation *v);
-uint64_t wm_read_leb(struct wm_validation *v, unsigned bits, bool is_signed);
-uint32_t wm_read_u32(struct wm_validation *v);
+uint8_t  wm_val_read_byte(struct wm_validation *v);
+uint64_t wm_val_read_leb(struct wm_validation *v, unsigned bits, bool is_signed);
+uint32_t wm_val_read_u32(struct wm_validation *v);
 /* A count of items of at least one byte each, so at most what is left to read. */
-uint32_t wm_read_count(struct wm_validation *v);
-void     wm_skip(struct wm_validation *v, uint32_t bytes);
-uint8_t  wm_read_valtype(struct wm_validation *v);
-bool     wm_is_valtype(uint8_t byte);
+uint32_t wm_val_read_count(struct wm_validation *v);
+void     wm_val_skip(struct wm_validation *v, uint32_t bytes);
+uint8_t  wm_val_read_valtype(struct wm_validation *v);
+bool     wm_val_is_valtype(uint8_t byte);
 
 /* A number at *off that has been validated; *off moves behind it. */
-uint32_t wm_count_at(const uint8_t *bytes, uint32_t *off);
+uint32_t wm_val_count_at(const uint8_t *bytes, uint32_t *off);
 /* Signature of a type whose index has been checked. */
-struct wm_signature_at wm_type_at(const struct wm_validation *v, uint32_t type);
-struct wm_signature_at wm_function_at(const struct wm_validation *v, uint32_t function);
+struct wm_signature_at wm_val_type_at(const struct wm_validation *v, uint32_t type);
+struct wm_signature_at wm_val_function_at(const struct wm_validation *v, uint32_t function);
+
+/* ---- the stacks (validate_stack.c) ---- */
+
+static inline struct wm_block *wm_val_top(struct wm_validation *v)
+{
+    return &v->block[v->depth - 1];
+}
+
+static inline struct wm_types wm_val_params(const struct wm_block *block)
+{
+    return (struct wm_types){block->params_off, block->params};
+}
+
+static inline struct wm_types wm_val_results(const struct wm_block *block)
+{
+    return (struct wm_types){block->results_off, block->results};
+}
+
+/* What a branch to the block carries. */
+static inline struct wm_types wm_val_label(const struct wm_block *block)
+{
+    return block->opcode == OP_LOOP ? wm_val_params(block) : wm_val_results(block);
+}
+
+static inline uint8_t wm_val_type_of(const struct wm_validation *v, struct wm_types types, uint32_t i)
+{
+    return v->bytes[types.off + i];
+}
+
+/* Operands. A pop of what is not there gives WM_UNKNOWN in unreachable code, and fails elsewhere. */
+void    wm_val_push(struct wm_validation *v, uint8_t type);
+void    wm_val_push_slot(struct wm_validation *v, uint8_t type, uint32_t slot);
+void    wm_val_push_types(struct wm_validation *v, struct wm_types types);
+void    wm_val_pop(struct wm_validation *v, uint8_t type);
+uint8_t wm_val_pop_any(struct wm_validation *v);
+void    wm_val_pop_types(struct wm_validation *v, struct wm_types types);
+void    wm_val_peek_types(struct wm_validation *v, struct wm_types types); /* leaves them there */
+/* After peek_types: what was not known of them, or not there, has these types now. */
+void wm_val_complete(struct wm_validation *v, struct wm_types types);
+void wm_val_set_unreachable(struct wm_validation *v);
+void wm_val_mismatch(struct wm_validation *v);
+bool wm_val_same_types(const struct wm_validation *v, struct wm_types a, struct wm_types b);
+bool wm_val_is_64(uint8_t type);
+
+/* Blocks. open expects the parameters on the stack; close takes the results from it and leaves the block
+ * open, for the second half of an if; measure is for whoever changes records or the height of the blocks. */
+void wm_val_open_block(struct wm_validation *v, uint8_t opcode, struct wm_types in, struct wm_types out);
+void wm_val_close_block(struct wm_validation *v);
+void wm_val_measure(struct wm_validation *v);
+
+/* What wasm3 does not survive: see validate.h. */
+void wm_val_check_block_shape(struct wm_validation *v, uint8_t opcode, struct wm_types in,
+                              struct wm_types out);
+void wm_val_check_branch_shape(struct wm_validation *v, uint8_t opcode, const struct wm_block *to);
+void wm_val_check_left(struct wm_validation *v);
+void wm_val_preserve(struct wm_validation *v, uint8_t local);
 
 /* ---- the parts ---- */
 
-void     wm_validate_sections(struct wm_validation *v); /* validate_module.c */
-void     wm_validate_body(struct wm_validation *v);     /* validate_code.c: v->end is the end of the body */
+void wm_val_sections(struct wm_validation *v); /* validate_module.c */
+void wm_val_body(struct wm_validation *v);     /* validate_code.c: v->end is the end of the body */
 
 #endif
