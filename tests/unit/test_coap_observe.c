@@ -164,10 +164,30 @@ static void test_observe_confirms_once_a_day(void **state)
 {
     (void)state;
     observe(&alice, "t");
-    world_advance(24u * 3600u * 1000u - 1);
-    const uint16_t mid = notified(&alice, WM_COAP_CON, "t");
-    world_send_empty(&alice, WM_COAP_ACK, mid);
     notified(&alice, WM_COAP_NON, "t");
+    for (int day = 1; day <= 30; day++) { /* half of what 32 bits of milliseconds hold passes without a change */
+        for (int s = 0; s < 24 * 3600 + 60 && world.seen == world.sent_count; s++) {
+            world_advance(1000);
+        }
+        const struct wm_coap_msg probe = notification(&alice, WM_COAP_CON, "t");
+        world_send_empty(&alice, WM_COAP_ACK, probe.mid);
+    }
+    notified(&alice, WM_COAP_NON, "t");
+}
+
+static void test_observe_ends_when_nobody_is_there_though_nothing_changes(void **state)
+{
+    (void)state;
+    observe(&alice, "t");
+    world_advance(25u * 3600u * 1000u);
+    assert_int_equal(world.sent_count - world.seen, 1 + WORLD_MAX_RETRANSMIT);
+    world.seen = world.sent_count;
+    world_advance(48u * 3600u * 1000u);
+    change();
+    world_silent();
+    for (size_t i = 0; i < WM_COAP_OBSERVERS; i++) { /* its place is free again */
+        assert_false(world.ep.observers[i].used);
+    }
 }
 
 /* Up to the first confirmable notification, which stays unanswered; returns its message ID. */
@@ -433,6 +453,7 @@ int main(void)
         cmocka_unit_test_setup(test_observe_tells_the_latest_state_at_a_bounded_rate, setup),
         cmocka_unit_test_setup(test_observe_every_eighth_is_confirmable, setup),
         cmocka_unit_test_setup(test_observe_confirms_once_a_day, setup),
+        cmocka_unit_test_setup(test_observe_ends_when_nobody_is_there_though_nothing_changes, setup),
         cmocka_unit_test_setup(test_observe_repeats_with_the_state_of_now, setup),
         cmocka_unit_test_setup(test_observe_ack_of_an_earlier_try_counts, setup),
         cmocka_unit_test_setup(test_observe_change_while_waiting_is_told_after_the_ack, setup),

@@ -205,9 +205,11 @@ void wm_coap_observe_poll(struct wm_coap_endpoint *ep)
         if (!ob->used) {
             continue;
         }
+        /* Once a day also where nothing changes: who has left is noticed, and no time here grows too old to compare. */
+        const bool silent = ep->now_ms - ob->con_ms >= CONFIRM_MS;
         if (ob->waiting && wm_coap_is_due(ep->now_ms, ob->deadline_ms)) {
             on_timeout(ep, ob);
-        } else if (!ob->waiting && ob->changed && wm_coap_is_due(ep->now_ms, ob->next_ms)) {
+        } else if (!ob->waiting && (ob->changed || silent) && wm_coap_is_due(ep->now_ms, ob->next_ms)) {
             on_change(ep, ob);
         }
         if (ob->used && ob->waiting) {
