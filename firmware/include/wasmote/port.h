@@ -35,8 +35,8 @@ struct wm_link {
      * the time the bytes take on the wire. */
     int (*send)(void *ctx, const struct wm_peer *peer, const uint8_t *buf, size_t len);
 
-    /* Put out what send has gathered; NULL if send does not gather. Called when the node goes idle
-     * and before a function runs. */
+    /* Put out what send has gathered; NULL if send does not gather. Called when the node's round
+     * ends, and at each look at the links while a function runs. */
     void (*flush)(void *ctx);
 
     /* Datagrams that the link itself dropped (FCS, overrun, too long), since start; NULL: none. */

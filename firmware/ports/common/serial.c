@@ -53,7 +53,7 @@ static int serial_recv(void *ctx, struct wm_peer *peer, uint8_t *buf, size_t cap
     (void)ctx;
     while (wm_serial_pump()) {
         serial.ready = false;
-        if (serial.content.len > cap) {
+        if (serial.content.len == 0 || serial.content.len > cap) {
             serial.reader.dropped++;
             continue;
         }

@@ -92,7 +92,7 @@ static int pty_recv(void *ctx, struct wm_peer *peer, uint8_t *buf, size_t cap)
             if (!wm_slipmux_feed(&pty.reader, pty.in[pty.in_next++], &kind, &content) || kind != WM_SLIPMUX_COAP) {
                 continue;
             }
-            if (content.len > cap) {
+            if (content.len == 0 || content.len > cap) {
                 pty.reader.dropped++;
                 continue;
             }
