@@ -68,9 +68,6 @@
 #ifndef WM_CALL_VALUES
 #define WM_CALL_VALUES 16 /* parameters or results of an export that is called from outside */
 #endif
-#ifndef WM_CALL_INPUT_BYTES
-#define WM_CALL_INPUT_BYTES WM_COAP_PAYLOAD_BYTES /* input held in place; more goes to the pool */
-#endif
 #ifndef WM_JOBS
 #define WM_JOBS 4 /* queued, running and remembered */
 #endif

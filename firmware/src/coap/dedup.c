@@ -1,6 +1,7 @@
 #include "coap/dedup.h"
 
 #include "base/assert.h"
+#include "base/hash.h"
 #include "coap/internal.h"
 
 #define NONE 0xffffu
@@ -19,28 +20,12 @@ void wm_coap_dedup_init(struct wm_coap_dedup *dd, uint32_t lifetime_ms)
     memset(dd->buckets, 0xff, sizeof dd->buckets);
 }
 
-/* FNV-1a by words rather than by bytes: a fifth of the time, and the bytes are all in it. The final mixing
- * brings the high bits down, where the buckets look. */
-static uint32_t hash_bytes(uint32_t h, const uint8_t *p, size_t len)
-{
-    for (; len >= 4; p += 4, len -= 4) {
-        uint32_t word;
-        memcpy(&word, p, 4);
-        h = (h ^ word) * 16777619u;
-        h ^= h >> 15;
-    }
-    for (; len > 0; p++, len--) {
-        h = (h ^ *p) * 16777619u;
-    }
-    return h;
-}
-
+/* The final mixing brings the high bits down, where the buckets look. */
 uint32_t wm_coap_dedup_hash(const struct wm_peer *peer, struct wm_span datagram)
 {
-    uint32_t h = 2166136261u ^ peer->link;
-    h = hash_bytes(h, peer->addr, peer->addr_len);
-    h = hash_bytes(h, datagram.ptr, datagram.len);
-    return h ^ h >> 16;
+    const uint32_t h = wm_hash(WM_HASH_START ^ peer->link, wm_span(peer->addr, peer->addr_len));
+    const uint32_t whole = wm_hash(h, datagram);
+    return whole ^ whole >> 16;
 }
 
 static uint16_t *bucket_of(struct wm_coap_dedup *dd, uint32_t hash)

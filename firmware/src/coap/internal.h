@@ -26,11 +26,6 @@ static inline void wm_coap_wake_at(struct wm_coap_endpoint *ep, uint32_t deadlin
 
 /* ---- endpoint.c ---- */
 
-static inline bool wm_coap_same_peer(const struct wm_peer *a, const struct wm_peer *b)
-{
-    return a->link == b->link && a->addr_len == b->addr_len && memcmp(a->addr, b->addr, a->addr_len) == 0;
-}
-
 void wm_coap_send(struct wm_coap_endpoint *ep, const struct wm_peer *peer, struct wm_span datagram);
 void wm_coap_send_empty(struct wm_coap_endpoint *ep, const struct wm_peer *peer, uint8_t type, uint16_t mid);
 uint32_t wm_coap_random(struct wm_coap_endpoint *ep);

@@ -2,6 +2,11 @@
 
 #include "wasmote/err.h"
 
+bool wm_coap_same_peer(const struct wm_peer *a, const struct wm_peer *b)
+{
+    return a->link == b->link && a->addr_len == b->addr_len && memcmp(a->addr, b->addr, a->addr_len) == 0;
+}
+
 /* Whether an option stands with its number alone, is as long as its definition allows (RFC 7252, 5.10) and
  * may come again. What breaks this counts as not recognized (5.4.3, 5.4.5). */
 struct shape {

@@ -12,6 +12,8 @@
 #define WM_COAP_ETAG_BYTES 8
 #define WM_COAP_REQUEST_TAG_BYTES 8
 
+bool wm_coap_same_peer(const struct wm_peer *a, const struct wm_peer *b);
+
 struct wm_coap_block {
     bool     present;
     bool     more;

@@ -75,7 +75,7 @@ static struct wm_job *find_kept(struct wm_env *env, const struct wm_coap_request
     struct wm_job *latest = NULL;
     for (struct wm_job *job = NULL; (job = wm_jobs_next(env->jobs, job)) != NULL;) {
         const bool same_tag = !req->has_request_tag || wm_span_eq(wm_span(job->tag, job->tag_len), req->request_tag);
-        if (job->kept && !job->background && job->key == key && same_tag && wm_peer_same(&job->peer, req->peer) &&
+        if (job->kept && !job->background && job->key == key && same_tag && wm_coap_same_peer(&job->peer, req->peer) &&
             (latest == NULL || (int32_t)(job->order - latest->order) > 0)) {
             latest = job;
         }

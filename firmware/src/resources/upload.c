@@ -24,17 +24,12 @@ uint32_t wm_request_key(const struct wm_coap_request *req)
     return h;
 }
 
-bool wm_peer_same(const struct wm_peer *a, const struct wm_peer *b)
-{
-    return a->link == b->link && a->addr_len == b->addr_len && memcmp(a->addr, b->addr, a->addr_len) == 0;
-}
-
 static struct wm_upload *find(struct wm_uploads *ups, const struct wm_coap_request *req, uint32_t key)
 {
     for (size_t i = 0; i < WM_UPLOADS; i++) {
         struct wm_upload *up = &ups->slots[i];
-        if (up->state != FREE && up->key == key && wm_peer_same(&up->peer, req->peer) && up->tagged == req->has_request_tag &&
-            wm_span_eq(wm_span(up->tag, up->tag_len), req->request_tag)) {
+        if (up->state != FREE && up->key == key && wm_coap_same_peer(&up->peer, req->peer) &&
+            up->tagged == req->has_request_tag && wm_span_eq(wm_span(up->tag, up->tag_len), req->request_tag)) {
             return up;
         }
     }

@@ -55,7 +55,6 @@ void wm_upload_settle(struct wm_uploads *ups, struct wm_upload *slot, const stru
 
 /* What a request is for: a hash of method, path and query. */
 uint32_t wm_request_key(const struct wm_coap_request *req);
-bool wm_peer_same(const struct wm_peer *a, const struct wm_peer *b);
 
 /* Drop what has been idle too long. */
 void wm_uploads_expire(struct wm_uploads *ups, uint32_t now_ms);
