@@ -74,6 +74,32 @@ static void run_jobs(struct wm_node *node)
     }
 }
 
+/* What time brings: what was left behind is forgotten, observers hear the news. Returns milliseconds until the next. */
+static uint32_t tend(struct wm_node *node)
+{
+    if (node->env.now_ms - node->swept_ms >= SWEEP_MS) {
+        node->swept_ms = node->env.now_ms;
+        wm_uploads_expire(&node->uploads, node->env.now_ms);
+        wm_call_expire(&node->env);
+    }
+    if (node->log_seen != wm_log_next()) {
+        node->log_seen = wm_log_next();
+        wm_coap_notify(&node->coap, WM_KEY_LOG);
+    }
+    const uint32_t wait_ms = wm_coap_poll(&node->coap, node->env.now_ms);
+    flush(node);
+    return wait_ms < SWEEP_MS ? wait_ms : SWEEP_MS;
+}
+
+/* A job is about to be forgotten: its observers hear 4.04 and are gone. */
+static void removed(void *ctx, const struct wm_job *job)
+{
+    struct wm_node *node = ctx;
+    if (job->background) {
+        wm_coap_notify(&node->coap, wm_key_job(job->id));
+    }
+}
+
 /* While a function runs: answer what does not need the engine. */
 static void service(void *ctx)
 {
@@ -90,8 +116,7 @@ static void service(void *ctx)
         for (int n = 0; n < BURST && receive(node, i, node->rx_while_running, sizeof node->rx_while_running); n++) {
         }
     }
-    (void)wm_coap_poll(&node->coap, node->env.now_ms);
-    flush(node);
+    (void)tend(node);
 }
 
 struct wm_node *wm_node_init(const struct wm_node_config *config)
@@ -111,7 +136,10 @@ struct wm_node *wm_node_init(const struct wm_node_config *config)
     wm_log_init();
     wm_store_init(&node->store, pool);
     wm_functions_init(&node->functions, pool, &node->store);
-    wm_jobs_init(&node->jobs, &node->functions, pool, service, node);
+    wm_jobs_init(&node->jobs, &node->functions, pool);
+    node->jobs.ctx = node;
+    node->jobs.service = service;
+    node->jobs.removed = removed;
     wm_uploads_init(&node->uploads, &node->store, pool);
     const uint32_t now_ms = wm_port_now_ms();
     node->env = (struct wm_env){
@@ -151,16 +179,6 @@ uint32_t wm_node_poll(struct wm_node *node, uint32_t now_ms)
         }
         more = more || n == BURST;
     }
-    if (node->env.now_ms - node->swept_ms >= SWEEP_MS) {
-        node->swept_ms = node->env.now_ms;
-        wm_uploads_expire(&node->uploads, node->env.now_ms);
-        wm_call_expire(&node->env);
-    }
-    if (node->log_seen != wm_log_next()) {
-        node->log_seen = wm_log_next();
-        wm_coap_notify(&node->coap, WM_KEY_LOG);
-    }
-    const uint32_t wait_ms = wm_coap_poll(&node->coap, node->env.now_ms);
-    flush(node);
-    return more ? 0 : wait_ms < SWEEP_MS ? wait_ms : SWEEP_MS;
+    const uint32_t wait_ms = tend(node);
+    return more ? 0 : wait_ms;
 }

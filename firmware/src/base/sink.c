@@ -22,6 +22,16 @@ void wm_sink_str(struct wm_sink *sink, const char *s)
     wm_sink_put(sink, wm_span_str(s));
 }
 
+struct wm_sink wm_sink_rest(const struct wm_sink *sink)
+{
+    const size_t kept = wm_sink_kept(sink);
+    return (struct wm_sink){
+        .buf = sink->buf + kept,
+        .cap = sink->cap - kept,
+        .skip = sink->total < sink->skip ? sink->skip - sink->total : 0,
+    };
+}
+
 size_t wm_sink_kept(const struct wm_sink *sink)
 {
     if (sink->total <= sink->skip) {

@@ -23,6 +23,9 @@ static inline void wm_sink_init(struct wm_sink *sink, void *buf, size_t cap, siz
 void wm_sink_put(struct wm_sink *sink, struct wm_span bytes);
 void wm_sink_str(struct wm_sink *sink, const char *s);
 
+/* A sink for what comes next, with as much of the window as is left for it. Whoever writes to it adds its total to sink's. */
+struct wm_sink wm_sink_rest(const struct wm_sink *sink);
+
 /* Bytes kept in the window so far. */
 size_t wm_sink_kept(const struct wm_sink *sink);
 

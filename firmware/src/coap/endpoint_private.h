@@ -28,7 +28,7 @@ struct wm_coap_ticket {
     uint16_t             mid;
     uint32_t             hash;
     uint32_t             ack_ms; /* when it is acknowledged by itself at the latest */
-    struct wm_coap_block block2;
+    struct wm_coap_block block1, block2;
     struct wm_peer       peer;
 };
 

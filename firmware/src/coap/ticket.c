@@ -51,6 +51,7 @@ int wm_coap_defer(struct wm_coap_endpoint *ep, const struct wm_coap_request *req
     ticket->mid = req->msg.mid;
     ticket->hash = wm_coap_request_hash(ep, req->peer);
     ticket->ack_ms = ep->now_ms + ep->config.ack_timeout_ms / 2;
+    ticket->block1 = req->block1;
     ticket->block2 = req->block2;
     ticket->peer = *req->peer;
     ep->tickets_used++;
@@ -114,6 +115,7 @@ struct wm_coap_reply *wm_coap_respond_begin(struct wm_coap_endpoint *ep, int i, 
     wm_coap_reply_open(ep, &ep->reply, &ticket->block2,
                        ep->reply_exchange != NULL ? wm_coap_szx_within(SEPARATE_PAYLOAD_BYTES)
                                                   : WM_COAP_SZX_ANY);
+    ep->reply.block1 = ticket->block1;
     return &ep->reply;
 }
 

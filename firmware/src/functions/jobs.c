@@ -3,13 +3,11 @@
 #include "base/assert.h"
 #include "base/log.h"
 
-void wm_jobs_init(struct wm_jobs *js, struct wm_functions *functions, struct wm_heap *pool, void (*service)(void *ctx), void *ctx)
+void wm_jobs_init(struct wm_jobs *js, struct wm_functions *functions, struct wm_heap *pool)
 {
     memset(js, 0, sizeof *js);
     js->functions = functions;
     js->pool = pool;
-    js->service = service;
-    js->ctx = ctx;
 }
 
 /* ---- places ---- */
@@ -33,15 +31,10 @@ static struct wm_job *place(struct wm_jobs *js)
         }
     }
     if (oldest != NULL) {
+        js->removed(js->ctx, oldest);
         wm_job_release(js, oldest);
     }
     return oldest;
-}
-
-static void copy_text(char *dst, struct wm_span text)
-{
-    wm_span_copy(dst, text);
-    dst[text.len] = '\0';
 }
 
 struct wm_job *wm_jobs_begin(struct wm_jobs *js, struct wm_span function, struct wm_span export_ref, enum wm_job_input how,
@@ -67,8 +60,9 @@ struct wm_job *wm_jobs_begin(struct wm_jobs *js, struct wm_span function, struct
     job->input_blob = held;
     job->input = how == WM_JOB_BORROW ? input : wm_blob_span(&held);
     job->output_blob.heap = js->pool;
-    copy_text(job->function, function);
-    copy_text(job->export_ref, export_ref);
+    wm_span_copy(job->function, function); /* a zero follows */
+    wm_span_copy(job->export_ref, export_ref);
+    job->export_ref_len = (uint8_t)export_ref.len;
     return job;
 }
 
@@ -124,6 +118,7 @@ struct wm_job *wm_jobs_next(struct wm_jobs *js, struct wm_job *after)
 int wm_job_keep(struct wm_jobs *js, struct wm_job *job)
 {
     if (job->output.len == 0 || job->output_blob.cap > 0) {
+        wm_blob_fit(&job->output_blob);
         return 0;
     }
     struct wm_blob kept;
@@ -134,6 +129,22 @@ int wm_job_keep(struct wm_jobs *js, struct wm_job *job)
     job->output_blob = kept;
     job->output = wm_blob_span(&job->output_blob);
     return 0;
+}
+
+static void drop_input(struct wm_job *job)
+{
+    wm_blob_free(&job->input_blob);
+    job->input = wm_span(NULL, 0);
+}
+
+void wm_job_cancel(struct wm_job *job)
+{
+    if (job->state == WM_JOB_RUNNING) {
+        job->cancel = true;
+    } else if (job->state == WM_JOB_QUEUED) {
+        job->state = WM_JOB_CANCELLED;
+        drop_input(job);
+    }
 }
 
 void wm_job_release(struct wm_jobs *js, struct wm_job *job)
@@ -216,6 +227,8 @@ static void take_trap(struct wm_job *job, struct wm_function *fn, enum wm_trap_k
     const struct wm_quotas *q = &fn->image.quotas;
     fail(job, WM_JOB_TRAP);
     job->trap = (uint8_t)trap;
+    wm_blob_free(&job->output_blob); /* nobody gets to see half an output */
+    job->output = wm_span(NULL, 0);
     switch (trap) {
     case WM_TRAP_FUEL: job->quota = q->fuel; break;
     case WM_TRAP_MEMORY_QUOTA: job->quota = q->memory_bytes; break;
@@ -305,9 +318,7 @@ struct wm_job *wm_jobs_run(struct wm_jobs *js)
     }
     struct wm_function *fn = wm_functions_find(js->functions, wm_span_str(job->function));
     struct wm_target    target;
-    if (job->cancel) {
-        job->state = WM_JOB_CANCELLED;
-    } else if (fn == NULL || wm_functions_target(js->functions, fn, wm_span_str(job->export_ref), &target) != 0) {
+    if (fn == NULL || wm_functions_target(js->functions, fn, wm_span(job->export_ref, job->export_ref_len), &target) != 0) {
         fail(job, WM_JOB_GONE);
     } else {
         job->bytes = target.bytes;
@@ -319,8 +330,7 @@ struct wm_job *wm_jobs_run(struct wm_jobs *js)
             call(js, job, fn, &fn->image, &target);
         }
     }
-    wm_blob_free(&job->input_blob);
-    job->input = wm_span(NULL, 0);
+    drop_input(job);
     job->done_ms = wm_port_now_ms();
     return job;
 }

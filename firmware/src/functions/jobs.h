@@ -31,7 +31,8 @@ struct wm_job {
     bool     bytes;      /* called with streams; set when it runs */
     char     id[WM_NAME_BYTES];
     char     function[WM_NAME_BYTES];
-    char     export_ref[WM_EXPORT_REF_BYTES]; /* name, `:N`, or empty for the default */
+    uint8_t  export_ref[WM_EXPORT_REF_BYTES]; /* name, `:N`, or empty for the default; may hold a zero */
+    uint8_t  export_ref_len;
     uint32_t order;                           /* rises with each job: the queue's order, and age */
 
     struct wm_span input; /* in input_blob; or borrowed, see wm_jobs_begin */
@@ -64,9 +65,11 @@ struct wm_jobs {
     uint8_t              reply[WM_COAP_PAYLOAD_BYTES]; /* output of the call that runs or ran last */
     void                *ctx;
     void (*service)(void *ctx); /* called while a function runs: read the links */
+    void (*removed)(void *ctx, const struct wm_job *job); /* called before a finished job makes room for a new one */
 };
 
-void wm_jobs_init(struct wm_jobs *js, struct wm_functions *functions, struct wm_heap *pool, void (*service)(void *ctx), void *ctx);
+/* The owner sets ctx, service and removed afterwards. */
+void wm_jobs_init(struct wm_jobs *js, struct wm_functions *functions, struct wm_heap *pool);
 
 /* Where a call's input is when its job begins. */
 enum wm_job_input {
@@ -94,6 +97,9 @@ struct wm_job *wm_jobs_next(struct wm_jobs *js, struct wm_job *after);
 
 /* Keep the output for later: it leaves jobs->reply for a blob of its own. Returns 0 or WM_ERR_NOMEM. */
 int wm_job_keep(struct wm_jobs *js, struct wm_job *job);
+
+/* End a job that has not finished: at once if it waits, at its next slice of fuel if it runs. */
+void wm_job_cancel(struct wm_job *job);
 
 /* Forget a job that is not running; frees what it holds. */
 void wm_job_release(struct wm_jobs *js, struct wm_job *job);

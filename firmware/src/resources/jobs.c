@@ -11,22 +11,20 @@ static const char *state_name(const struct wm_job *job)
     return names[job->state];
 }
 
-/* The problem details that a POST would have got, embedded as a map. They are written twice: once to count. */
+/* The problem details that a POST would have got, embedded as a map. Its code goes before, so they are written twice:
+ * first for that alone, then to where the rest of the window is. */
 static void put_problem(struct wm_env *env, const struct wm_job *job, struct wm_sink *out)
 {
-    uint8_t              text[320];
     struct wm_coap_reply reply;
     wm_coap_reply_reset(&reply);
-    wm_sink_init(&reply.body, text, sizeof text, 0);
+    wm_sink_init(&reply.body, NULL, 0, 0);
     wm_call_outcome(env, job, &reply);
     wm_cbor_str(out, "code");
     wm_cbor_uint(out, reply.code);
     wm_cbor_str(out, "problem");
-    if (reply.body.total <= sizeof text) {
-        wm_sink_put(out, wm_span(text, reply.body.total));
-    } else {
-        wm_cbor_map(out, 0);
-    }
+    reply.body = wm_sink_rest(out);
+    wm_call_outcome(env, job, &reply);
+    out->total += reply.body.total;
 }
 
 static void put_job(struct wm_env *env, const struct wm_job *job, struct wm_sink *out, bool whole)
@@ -39,7 +37,7 @@ static void put_job(struct wm_env *env, const struct wm_job *job, struct wm_sink
     wm_cbor_str(out, "f");
     wm_cbor_str(out, job->function);
     wm_cbor_str(out, "export");
-    wm_cbor_str(out, job->export_ref);
+    wm_cbor_text(out, wm_span(job->export_ref, job->export_ref_len));
     wm_cbor_str(out, "state");
     wm_cbor_str(out, state_name(job));
     wm_cbor_str(out, "fuel");
@@ -129,14 +127,10 @@ static void start(struct wm_env *env, const struct wm_coap_request *req, struct 
 static void cancel_or_forget(struct wm_env *env, struct wm_job *job, struct wm_coap_reply *rep)
 {
     rep->code = WM_COAP_DELETED;
-    if (job->state == WM_JOB_RUNNING) {
-        job->cancel = true; /* the engine looks at it at the next slice of fuel */
-    } else if (job->state == WM_JOB_QUEUED) {
-        job->state = WM_JOB_CANCELLED;
-        job->failure = WM_JOB_OK;
-        wm_coap_notify(env->coap, wm_key_job(job->id));
+    wm_coap_notify(env->coap, wm_key_job(job->id)); /* once it is forgotten, its observers hear 4.04 and are gone */
+    if (job->state < WM_JOB_DONE) {
+        wm_job_cancel(job);
     } else {
-        wm_coap_notify(env->coap, wm_key_job(job->id)); /* its observers hear 4.04 and are gone */
         wm_job_release(env->jobs, job);
     }
 }

@@ -24,11 +24,12 @@ uint32_t wm_request_key(const struct wm_coap_request *req)
     return h;
 }
 
-static struct wm_upload *find(struct wm_uploads *ups, const struct wm_coap_request *req, uint32_t key)
+/* The key is a hash that a client can calculate and bend: a slot of the other kind is never the caller's. */
+static struct wm_upload *find(struct wm_uploads *ups, const struct wm_coap_request *req, enum wm_upload_kind kind, uint32_t key)
 {
     for (size_t i = 0; i < WM_UPLOADS; i++) {
         struct wm_upload *up = &ups->slots[i];
-        if (up->state != FREE && up->key == key && wm_coap_same_peer(&up->peer, req->peer) &&
+        if (up->state != FREE && up->kind == kind && up->key == key && wm_coap_same_peer(&up->peer, req->peer) &&
             up->tagged == req->has_request_tag && wm_span_eq(wm_span(up->tag, up->tag_len), req->request_tag)) {
             return up;
         }
@@ -161,7 +162,7 @@ enum wm_upload_result wm_upload_take(struct wm_uploads *ups, const struct wm_coa
     const bool     more = block->present && block->more;
     const uint32_t key = wm_request_key(req);
     const uint32_t block_hash = wm_hash(WM_HASH_START, req->payload);
-    struct wm_upload *up = block->present ? find(ups, req, key) : NULL;
+    struct wm_upload *up = block->present ? find(ups, req, kind, key) : NULL;
 
     rep->block1 = *block;
     if (up != NULL && up->state == WHOLE) {
