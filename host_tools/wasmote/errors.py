@@ -49,7 +49,7 @@ _MEANINGS = {
 
 
 class WasmoteError(Exception):
-    """What failed (message), why (cause), and what to do now (next_step); the last two may be empty. details: what a
+    """What failed (message), why (cause), and what to do now (next_step); cause may be empty. details: what a
     program wants to know besides, such as the members of a node's problem document."""
 
     exit_code: ExitCode = ExitCode.INTERNAL
@@ -59,7 +59,7 @@ class WasmoteError(Exception):
         message: str,
         *,
         cause: str = "",
-        next_step: str = "",
+        next_step: str,
         exit_code: ExitCode | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> None:
@@ -114,7 +114,7 @@ class ApplicationError(WasmoteError):
         *,
         status: int,
         cause: str = "",
-        next_step: str = "",
+        next_step: str,
         details: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message, cause=cause, next_step=next_step, details=details)

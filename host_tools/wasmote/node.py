@@ -14,7 +14,7 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -25,7 +25,7 @@ from wasmote.adapters.bridge import SerialBridge
 from wasmote.adapters.coap import CoapClient, Delay, Progress, Silence, Traffic, Tuning
 from wasmote.errors import InputError, RefusedError, TrapError, UnansweredError, UnreachableError
 from wasmote.protocol import answers, links, messages, problem, values
-from wasmote.protocol.answers import Export, FunctionInfo, FunctionLink, Job, LogLine
+from wasmote.protocol.answers import CallResult, Export, FunctionInfo, FunctionLink, Job, LogLine
 from wasmote.protocol.messages import Reply, Request
 from wasmote.protocol.push import PushRejected
 from wasmote.protocol.refusal import error_from_problem, error_from_reply
@@ -33,6 +33,10 @@ from wasmote.protocol.section import NAME_MAX_BYTES, is_function_name
 from wasmote.protocol.senml import Measurement
 from wasmote.protocol.target import Target, parse_target
 
+_JOB_STEPS = {
+    messages.NOT_FOUND: "`wasmote jobs` lists the node's jobs; it forgets finished ones when it needs their place",
+    messages.PRECONDITION_FAILED: "choose another id (--id), or look at the job that has it with `wasmote jobs ID`",
+}
 _FOLLOW_S = 20.0  # without news for so long, an observation is asked for again
 
 
@@ -50,26 +54,6 @@ class Pushed:
     resumed: int = 0
     restarted: int = 0
     delayed_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class CallResult:
-    """What a call gave: numbers (results names their types) or bytes (output)."""
-
-    kind: str
-    results: tuple[str, ...]
-    numbers: tuple[int | float, ...]
-    output: bytes
-    elapsed_s: float
-
-    @property
-    def value(self) -> int | float | bytes | tuple[int | float, ...] | None:
-        """bytes; or the number, None for none, a tuple for several."""
-        if self.kind == "bytes":
-            return self.output
-        if len(self.numbers) == 1:
-            return self.numbers[0]
-        return self.numbers or None
 
 
 class Node:
@@ -260,9 +244,8 @@ class Node:
             reply = refused.reply
         if not reply.ok:
             self._known.pop(name, None)  # another version may be there by now
-            raise error_from_reply(
-                reply, f"{function} failed" if reply.code >> 5 == 5 else f"{function} was refused"
-            )
+            ran = reply.code >> 5 == 5 or problem.decode(reply).status is not None
+            raise error_from_reply(reply, f"{function} {'failed' if ran else 'was refused'}")
         return _call_result(function, export, reply.payload, time.monotonic() - began_s)
 
     async def start(
@@ -298,7 +281,8 @@ class Node:
             and job_id is None
         )
         if not reply.ok and not lost:
-            raise error_from_reply(reply, f"job '{chosen}' was not started")
+            taken = {messages.PRECONDITION_FAILED: _JOB_STEPS[messages.PRECONDITION_FAILED]}
+            raise error_from_reply(reply, f"job '{chosen}' was not started", steps=taken)
         return chosen
 
     async def jobs(self) -> list[Job]:
@@ -308,14 +292,15 @@ class Node:
     async def job(self, job_id: str) -> Job:
         """One job, with its result once it is finished."""
         check_name(job_id, "job id")
-        return answers.job(answers.cbor_map(await self._get(("j", job_id), f"job '{job_id}'")))
+        reply = await self._get(("j", job_id), f"job '{job_id}'", steps=_JOB_STEPS)
+        return answers.job(answers.cbor_map(reply))
 
     async def cancel_job(self, job_id: str) -> None:
         """Cancel a job that has not finished, or forget one that has."""
         check_name(job_id, "job id")
         reply = await self._client.request(Request(messages.DELETE, ("j", job_id)), repeatable=True)
         if not reply.ok:
-            raise error_from_reply(reply, f"job '{job_id}' was not cancelled")
+            raise error_from_reply(reply, f"job '{job_id}' was not cancelled", steps=_JOB_STEPS)
 
     async def wait_job(self, job_id: str, *, timeout_s: float | None = None) -> Job:
         """Wait until a job has finished. Raises UnansweredError after timeout_s; the job runs on then."""
@@ -410,13 +395,19 @@ class Node:
     # ---- below ----
 
     async def _get(
-        self, path: tuple[str, ...], what: str, *, query: tuple[str, ...] = (), accept: int | None = None
+        self,
+        path: tuple[str, ...],
+        what: str,
+        *,
+        query: tuple[str, ...] = (),
+        accept: int | None = None,
+        steps: Mapping[int, str] | None = None,
     ) -> Reply:
         reply = await self._client.request(
             Request(messages.GET, path, query=query, accept=accept), repeatable=True
         )
         if not reply.ok:
-            raise error_from_reply(reply, f"cannot read {what}")
+            raise error_from_reply(reply, f"cannot read {what}", steps=steps)
         return reply
 
     async def _export(self, function: str) -> tuple[str, Export]:

@@ -88,9 +88,49 @@ def test_commands_a_trap_and_the_node_after_it(wasmote: Wasmote) -> None:
 
 
 @pytest.mark.slow
+def test_commands_name_every_trap(wasmote: Wasmote) -> None:
+    """On one node: each leaves it ready for the next."""
+    assert wasmote("push", ROOT / "tests" / "integration" / "modules" / "traps.wat").code == 0
+    for words, kinds in {
+        ("unreachable",): ["unreachable"],
+        ("divide", "1", "0"): ["div-zero"],
+        ("divide", "-2147483648", "-1"): ["int-overflow"],
+        ("convert", "nan"): ["int-convert"],
+        ("convert", "1e30"): ["int-overflow", "int-convert"],
+        ("load", "2000"): ["memory-quota"],
+        ("load", "99999999"): ["memory"],
+        ("recurse", "1"): ["stack-wasm", "stack-native"],
+        ("pointer", "0"): ["signature"],
+        ("pointer", "1"): ["null-call", "table"],
+        ("pointer", "2"): ["table"],
+        ("forever", "1"): ["fuel"],
+        ("write",): ["output"],
+    }.items():
+        result = wasmote("--json", "call", f"traps/{words[0]}", *words[1:])
+        told = json.loads(result.err.splitlines()[-1])
+        assert (result.code, result.out) == (ExitCode.TRAP, "")
+        assert told["trap"] in kinds and told["function"] == "traps" and told["next_step"], told
+
+
+def test_commands_application_status_is_no_trap(wasmote: Wasmote) -> None:
+    wasmote("push", ROOT / "tests" / "integration" / "modules" / "traps.wat")
+    for export, code, cause in (("status_404", "4.04", ""), ("status_9", "4.00", "why")):
+        result = wasmote("--json", "call", f"traps/{export}")
+        told = json.loads(result.err.splitlines()[-1])
+        assert result.code == ExitCode.APPLICATION
+        assert (told["code"], told["status"]) == (code, int(export.partition("_")[2])), told
+        assert cause in told["cause"] and told["next_step"]
+    assert wasmote("--json", "info", "--metrics").json["traps"] == 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [
+        (("call", "counter/add", "1", "--fetch"), ExitCode.REFUSED, "4.05"),
+        (("rm", "fib", "--if-match", "0011"), ExitCode.REFUSED, "4.12"),
+        (("jobs", "nope", "--cancel"), ExitCode.REFUSED, "wasmote jobs"),
+        (("info", "--metrics", "nope"), ExitCode.REFUSED, "no function of this name"),
         (("call", "nope"), ExitCode.REFUSED, "4.04"),
         (("call", "fib/nope", "1"), ExitCode.USAGE, "its exports: fib, fib64"),
         (("call", "fib"), ExitCode.USAGE, "takes 1 argument (i32), got 0"),
@@ -101,6 +141,7 @@ def test_commands_a_trap_and_the_node_after_it(wasmote: Wasmote) -> None:
 )
 def test_commands_mistakes(wasmote: Wasmote, words: tuple[str, ...], code: ExitCode, text: str) -> None:
     wasmote("push", "fib")
+    wasmote("push", "counter")
     result = wasmote(*words)
     assert (result.code, result.out) == (code, "")
     assert text in result.err and "next:" in result.err

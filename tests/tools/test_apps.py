@@ -226,7 +226,7 @@ def test_compile_app_toml_must_fit_the_module(tmp_path: Path) -> None:
         ('default = "g"', "no exported function 'g'"),
         ('pure = ["h"]', "no exported function 'h'"),
         ("[[expect]]\nexport = 'k'", "no exported function 'k'"),
-        ("[[expect]]\nexport = 'f'\nargs = [1, 2]", "f is (i32) -> (i32)"),
+        ("[[expect]]\nexport = 'f'\nargs = [1, 2]", "f is (i32) -> i32"),
     ):
         with pytest.raises(AppError) as caught:
             apps.load(app_folder(tmp_path, source, more))

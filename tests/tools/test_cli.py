@@ -119,12 +119,15 @@ def test_cli_closed_stdout_is_no_error() -> None:
         (["emulate", "nothing"], 2, ["no such board"]),
         (["compile", "nothing"], 2, ["no such app: 'nothing'", "fib"]),
         (["compile", "fib", "-D", "1X=2"], 2, ["no macro", "NAME=VALUE"]),
-        (["run", "fib", "fibb"], 2, ["no export 'fibb'", "fib(i32) -> (i32)"]),
+        (["run", "fib", "fibb"], 2, ["no export 'fibb'", "fib(i32) -> i32"]),
         (["run", "fib", "fib"], 2, ["takes 1 argument"]),
-        (["run", "fib", "fib", "x"], 2, ["is not an integer", "fib(i32)"]),
+        (["run", "fib", "fib", "x"], 2, ["is not an integer", "(i32) -> i32"]),
         (["run", "fib", "fib", "4294967296"], 2, ["out of range"]),
         (["run", "wordcount", "--in", "/nowhere/text"], 2, ["cannot read /nowhere/text"]),
+        (["run", "wordcount", "4"], 2, ["takes bytes", "--in FILE"]),
+        (["run", "fib", "--in", __file__], 2, ["takes numbers", "behind its name"]),
         (["run", "spin", "--timeout", "0.3"], 4, ["spin/spin failed: time", "--timeout"]),
+        (["emulate", STM32, "--pool", "4k"], 2, ["--pool is for the host"]),
         (["new", "a b"], 2, ["no name of a function"]),
     ],
 )
@@ -132,7 +135,7 @@ def test_cli_mistakes_have_a_text_and_a_code(args: list[str], code: int, words: 
     done = here(*args)
     assert done.returncode == code, done.stderr
     assert done.stdout == ""
-    for word in words:
+    for word in [*words, "next:"]:
         assert word in done.stderr
     assert "Traceback" not in done.stderr
     told = json.loads(here("--json", "-q", *args).stderr.splitlines()[-1])
@@ -165,7 +168,7 @@ def test_cli_new_compile_run(tmp_path: Path) -> None:
     out = tmp_path / "hello.wasm"
     compiled = json.loads(here("compile", str(folder), "-o", str(out), "--json").stdout)
     assert compiled["size"] == out.stat().st_size
-    assert compiled["exports"] == {"add": "(i32, i32) -> (i32)", "upper": "() -> (i32)"}
+    assert compiled["exports"] == {"add": "(i32, i32) -> i32", "upper": "() -> i32"}
     assert here("run", str(out), "add", "-7", "0x10").stdout == "9\n"
     text = tmp_path / "text"
     text.write_text("Quiet please\n")
@@ -193,8 +196,12 @@ def test_cli_run_reports_the_applications_status(tmp_path: Path) -> None:
 
 
 def test_cli_run_json_numbers(tmp_path: Path) -> None:
-    assert json.loads(here("--json", "run", "fib", "fib64", "90").stdout) == "2880067194370816120"
-    assert json.loads(here("--json", "run", "fib", "20").stdout) == 6765
+    assert json.loads(here("--json", "run", "fib", "fib64", "90").stdout)["value"] == "2880067194370816120"
+    assert json.loads(here("--json", "run", "fib", "20").stdout)["value"] == 6765
+    text = tmp_path / "text"
+    text.write_text("two words")
+    said = json.loads(here("--json", "run", "wordcount", "--in", str(text)).stdout)
+    assert (said["text"], said["bytes"], said["hex"]) == ("0 2 9\n", 6, b"0 2 9\n".hex())
 
 
 def test_output_json_holds_everything() -> None:
@@ -300,6 +307,20 @@ def test_emulate_port_in_use() -> None:
         done = wasmote("emulate", HOST, "--udp", str(port))
     assert done.returncode == ExitCode.LOCAL
     assert str(port) in done.stderr and "--udp 0" in done.stderr and done.stdout == ""
+
+
+def test_emulate_explains_a_wrong_option() -> None:
+    built(HOST)
+    done = wasmote("emulate", HOST, "--udp", "0", "--pool", "lots")
+    assert done.returncode == ExitCode.USAGE
+    assert "--pool lots: expected a number" in done.stderr and "next:" in done.stderr
+
+
+def test_emulate_without_its_emulator_names_the_package(tmp_path: Path) -> None:
+    built(STM32)
+    done = wasmote("emulate", STM32, "--udp", "0", PATH=str(tmp_path))
+    assert done.returncode == ExitCode.MISSING
+    assert "'qemu-system-arm' is not in PATH" in done.stderr and "apt-get install" in done.stderr
 
 
 def test_emulate_serial_is_printed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import socket
 import sys
 import threading
@@ -21,6 +22,7 @@ from wasmote.errors import ExitCode
 from wasmote.protocol.module import encode_unsigned, parse_module
 from wasmote.protocol.section import section_of
 
+PROTOCOL = Path(__file__).parents[2] / "docs" / "PROTOCOL.md"
 EMPTY_MODULE = b"\0asm\1\0\0\0"
 
 
@@ -240,6 +242,60 @@ def test_cli_trap(cli: Cli, uri: str, functions: Functions) -> None:
     assert "'fuel' in 'add', quota 1000" in result.err and "app.toml" in result.err
     error = cli("--json", "-t", uri, "call", "add", "1", "2").error
     assert (error["trap"], error["quota"], error["exit_code"]) == ("fuel", 1000, 4)
+
+
+TRAPS = re.findall(r"`([a-z-]+)`", re.findall(r"\| trap \| 5.00 \| (.*) \|", PROTOCOL.read_text())[0])
+
+
+@pytest.mark.parametrize("kind", TRAPS)
+def test_cli_every_kind_of_trap_has_a_next_step(cli: Cli, uri: str, functions: Functions, kind: str) -> None:
+    answer_posts(functions, problem(0xA0, "trap", "what happened", trap=kind, function="add"))
+    result = cli("-t", uri, "call", "add", "1", "2")
+    assert result.code == ExitCode.TRAP
+    assert f"trap '{kind}' in 'add': what happened (5.00)" in result.err and "next: " in result.err
+
+
+@pytest.mark.parametrize(
+    "code", [0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x88, 0x89, 0x8C, 0x8D, 0x8F, 0x96, 0x9D, 0xA3, 0xA5]
+)
+def test_cli_every_refusal_has_a_text_and_a_next_step(
+    cli: Cli, uri: str, functions: Functions, code: int
+) -> None:
+    refusal = problem(code, "no", "because")
+    refusal.max_age = 3600  # longer than anybody waits for a busy node
+    answer_posts(functions, refusal)
+    result = cli("-t", uri, "call", "add", "1", "2")
+    assert result.code == ExitCode.REFUSED
+    assert f"no: because ({code >> 5}.{code & 31:02})" in result.err and "next: " in result.err
+
+
+@pytest.mark.parametrize(
+    "reason", re.findall(r"`([a-z]+)`", re.findall(r"\| reason \| 4.22 \| (.*) \|", PROTOCOL.read_text())[0])
+)
+def test_cli_every_invalid_module_has_a_next_step(
+    cli: Cli, uri: str, functions: Functions, wasm: Callable[[bytes], Path], reason: str
+) -> None:
+    answer = problem(0x96, "module refused", "the reason", reason=reason)
+    functions.special = lambda seen: answer if seen.method == 3 else None
+    result = cli("-t", uri, "push", wasm(small_module()))
+    assert result.code == ExitCode.REFUSED
+    assert "'thing' was not installed" in result.err and "the reason (4.22)" in result.err
+    assert "next: " in result.err
+
+
+def test_cli_silent_node(cli: Cli) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        uri = f"coap://127.0.0.1:{silent.getsockname()[1]}"
+        result = cli("-t", uri, "--ack-timeout", "0.01", "--max-retransmit", "1", "ls")
+    assert result.code == ExitCode.UNREACHABLE
+    assert "no answer from" in result.err and "sent 6 times" in result.err and "next: " in result.err
+
+
+def test_cli_job_that_is_not_there_or_taken(cli: Cli, uri: str) -> None:
+    assert "`wasmote jobs` lists" in cli("-t", uri, "jobs", "nope").err
+    cli("-t", uri, "call", "add", "2", "3", "--background", "--id", "mine")
+    assert "another id (--id)" in cli("-t", uri, "call", "add", "2", "3", "--background", "--id", "mine").err
 
 
 def test_cli_application_error(cli: Cli, uri: str, functions: Functions) -> None:

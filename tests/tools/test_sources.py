@@ -85,7 +85,7 @@ def test_sources_wrong_hash_is_an_error_and_leaves_nothing(index: tuple[str, Pat
         ensure_sources([source()], into, config=PipConfig(index_url=url))
     assert "not the file that is pinned" in caught.value.message
     assert hashlib.sha256(BAD).hexdigest() in caught.value.cause
-    assert "Nothing was unpacked" in caught.value.next_step
+    assert "nothing was unpacked" in caught.value.next_step
     assert caught.value.exit_code == ExitCode.MISSING
     assert [path.name for path in into.iterdir() if path.name != ".lock"] == []
 

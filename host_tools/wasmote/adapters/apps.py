@@ -58,12 +58,12 @@ def find_app(text: str) -> Path:
         raise InputError(
             f"no app in {text}",
             cause="there is no app.toml in this folder",
-            next_step="`wasmote new NAME` starts an app.",
+            next_step="`wasmote new NAME` starts an app",
         )
     raise InputError(
         f"no such app: '{text}'",
         cause=f"apps here: {', '.join(known)}" if known else "there is no such folder",
-        next_step="Give a name from wasm_apps, a folder with an app.toml, or a .wasm, .wat or .c file.",
+        next_step="give a name from wasm_apps, a folder with an app.toml, or a .wasm, .wat or .c file",
     )
 
 
@@ -91,7 +91,7 @@ def load(text: str, *, defines: Mapping[str, str] | None = None, debug: bool = F
     path = Path(text)
     if path.suffix in FILE_SUFFIXES and not path.is_dir():
         if not path.is_file():
-            raise InputError(f"no such file: {text}", next_step="Check its name and the folder you are in.")
+            raise InputError(f"no such file: {text}", next_step="check its name and the folder you are in")
         if path.suffix == ".wasm":
             return load_wasm(path)
         name = path.stem if is_function_name(path.stem) else "app"
@@ -109,9 +109,14 @@ def load_wasm(path: Path) -> Compiled:
     try:
         data = path.read_bytes()
     except OSError as err:
-        raise InputError(f"cannot read {path}", cause=str(err)) from err
-    module = parse_module(data)
-    section = section_of(module)
+        raise InputError(
+            f"cannot read {path}", cause=str(err), next_step="check that it is yours to read"
+        ) from err
+    try:
+        module = parse_module(data)
+        section = section_of(module)
+    except InputError as err:
+        raise InputError(f"{path}: {err.message}", cause=err.cause, next_step=err.next_step) from err
     name = (section.name if section else None) or path.stem
     return Compiled(name, data, module, section, path.parent)
 
@@ -145,7 +150,7 @@ def write(compiled: Compiled, path: Path) -> Compiled:
         Path(file.name).replace(path)
     except OSError as err:
         raise InputError(
-            f"cannot write {path}", cause=str(err), next_step="Choose another file with -o."
+            f"cannot write {path}", cause=str(err), next_step="choose another file with -o"
         ) from err
     return replace(compiled, written_to=path)
 
@@ -214,7 +219,7 @@ def _compile_c(folder: Path, app: App, out: Path, *, debug: bool) -> None:
         raise BuildError(
             f"cannot compile {app.name}",
             cause=result.stderr.strip() or f"zig ended with {result.returncode}",
-            next_step="Correct the source; what an app may use is in wasm_apps/sdk/wasmote.h.",
+            next_step="correct the source; what an app may use is in wasm_apps/sdk/wasmote.h",
         )
 
 
@@ -229,5 +234,5 @@ def _assemble(folder: Path, app: App, out: Path, *, debug: bool) -> None:
     result = run_tool(command, cwd=folder)
     if result.returncode != 0:
         raise BuildError(
-            f"cannot assemble {app.sources[0]}", cause=result.stderr.strip(), next_step="Correct the file."
+            f"cannot assemble {app.sources[0]}", cause=result.stderr.strip(), next_step="correct the file"
         )

@@ -61,15 +61,19 @@ def _read(file: Path) -> Board:
         raw = tomllib.loads(file.read_text(encoding="utf-8"))
         texts = {key: raw[key] for key in ("name", "title", "tier", "port", "toolchain", "chip")}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as err:
-        raise InputError(f"cannot read {file}", cause=str(err)) from err
+        raise InputError(f"cannot read {file}", cause=str(err), next_step="see boards/README.md") from err
     except KeyError as err:
         raise InputError(
-            f"{file} is wrong", cause=f"{err.args[0]} is missing", next_step="See boards/README.md."
+            f"{file} is wrong", cause=f"{err.args[0]} is missing", next_step="see boards/README.md"
         ) from err
     if not all(isinstance(value, str) for value in texts.values()):
-        raise InputError(f"{file} is wrong", cause=f"no texts: {texts}", next_step="See boards/README.md.")
+        raise InputError(f"{file} is wrong", cause=f"no texts: {texts}", next_step="see boards/README.md")
     if texts["tier"] not in TIERS or texts["name"] != file.parent.name:
-        raise InputError(f"{file} is wrong", cause="unknown tier, or a name other than the folder's")
+        raise InputError(
+            f"{file} is wrong",
+            cause="unknown tier, or a name other than the folder's",
+            next_step="see boards/README.md",
+        )
     return Board(
         **texts,
         folder=file.parent,

@@ -76,7 +76,10 @@ def build(
     """Build the image; returns its path. log gets warnings of the compilers. Two builds of one folder run one after the
     other. Raises MissingError, BuildError, InputError."""
     if not board.is_host and variant != PLAIN:
-        raise InputError(f"{board.name} is not the host: sanitizers and unit tests are for the host")
+        raise InputError(
+            f"{board.name} is not the host: sanitizers and unit tests are for the host",
+            next_step="leave out --sanitize, or name the host",
+        )
     check_toolchain(board)
     cmake, ninja = need_tool("cmake"), need_tool("ninja")
     ensure_sources(
@@ -101,7 +104,10 @@ def build(
         _run([cmake, "--build", folder], f"cannot build {board.name}", progress=progress, log=log)
     image = image_path(project, board, variant)
     if not image.is_file():
-        raise BuildError(f"the build of {board.name} made no {image.name}")
+        raise BuildError(
+            f"the build of {board.name} made no {image.name}",
+            next_step=f"remove {image.parent} and build again",
+        )
     return image
 
 
@@ -136,7 +142,7 @@ def _run(
         raise BuildError(
             failure,
             cause="\n".join(shown[first : first + _SHOWN_LINES]) or f"ended with {process.returncode}",
-            next_step=f"The command was: {' '.join(str(part) for part in command)}",
+            next_step=f"the command was: {' '.join(str(part) for part in command)}",
         )
     for line in lines:
         if "warning:" in line:

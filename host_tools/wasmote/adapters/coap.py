@@ -284,7 +284,10 @@ class CoapClient:
         while last.block2 is not None and last.block2.more:
             szx = last.block2.szx
             if len(body) % (16 << szx):
-                raise RefusedError(f"{request.text}: the node sent a block of a wrong size")
+                raise RefusedError(
+                    f"{request.text}: the node sent a block of a wrong size",
+                    next_step="this node does not follow RFC 7959: update its firmware",
+                )
             block = Block(len(body) >> (szx + 4), False, szx)
             last = await self._repeat(request, True, partial(self._rest_message, request, block, tag))
             changed = last.etag != first.etag or last.code != first.code

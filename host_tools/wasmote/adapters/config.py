@@ -46,7 +46,7 @@ def load_config(path: Path | None = None) -> Config:
         return Config()
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as err:
         raise InputError(
-            f"cannot read the configuration {path}", cause=str(err), next_step="Correct or remove it."
+            f"cannot read the configuration {path}", cause=str(err), next_step="correct or remove it"
         ) from err
     targets = raw.get("targets", {})
     if not isinstance(targets, dict) or not all(isinstance(value, str) for value in targets.values()):

@@ -103,7 +103,11 @@ def _send_multicast(
     try:
         known = socket.if_nameindex()
     except OSError as error:
-        raise LocalError("the network interfaces cannot be listed", cause=str(error)) from error
+        raise LocalError(
+            "the network interfaces cannot be listed",
+            cause=str(error),
+            next_step="give addresses and --no-multicast",
+        ) from error
     wanted = [(index, name) for index, name in known if not interfaces or name in interfaces]
     if missing := sorted(set(interfaces) - {name for _, name in known}):
         raise LocalError(

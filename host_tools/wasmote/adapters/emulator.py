@@ -31,7 +31,7 @@ _LISTENING = "QEMU waiting for connection on"
 _STOPPED = re.compile(r"terminating on signal \d+ from pid")
 _STOP_S = 3.0
 _LAST_WORDS_S = 0.3
-_EXIT_ADDRESS_IN_USE = 69
+_EXIT_USAGE, _EXIT_ADDRESS_IN_USE = 64, 69  # of the host's node
 _PR_SET_PDEATHSIG = 1
 
 
@@ -180,7 +180,7 @@ class Emulator:
             raise InputError(
                 f"[emulate] of {self.board.name} is wrong",
                 cause=f"{err!r}",
-                next_step="See boards/README.md.",
+                next_step="see boards/README.md",
             ) from err
         if not Path(command[0]).is_absolute():
             command[0] = str(need_tool(command[0]))
@@ -197,7 +197,11 @@ class Emulator:
                 start_new_session=True,  # Ctrl-C is for us: we stop it in order
             )
         except OSError as err:
-            raise WasmoteError(f"cannot start {command[0]}", cause=err.strerror or str(err)) from err
+            raise LocalError(
+                f"cannot start {command[0]}",
+                cause=err.strerror or str(err),
+                next_step=f"build it again: `wasmote build {self.board.name}`",
+            ) from err
         self.pid = self._process.pid
         self._reader = asyncio.create_task(self._read_lines(self._process))
 
@@ -237,7 +241,8 @@ class Emulator:
         except TimeoutError:
             raise WasmoteError(
                 f"{self.board.name} did not get ready in {self._ready_timeout_s:g} s",
-                cause="\n".join(self._last_lines),
+                cause="\n".join(self._last_lines) or "it said nothing",
+                next_step=f"try again when this machine is less busy, or `wasmote build {self.board.name}`",
             ) from None
 
     def _check_alive(self) -> None:
@@ -249,12 +254,18 @@ class Emulator:
             raise LocalError(
                 f"cannot use UDP port {self._port} of 127.0.0.1",
                 cause=said,
-                next_step="Stop the program that uses it, or give another port (--udp 0 takes any that is free).",
+                next_step="stop the program that uses it, or give another port (--udp 0 takes any that is free)",
+            )
+        if self.board.is_host and process.returncode == _EXIT_USAGE:
+            raise InputError(
+                f"{self.board.name} does not take these options",
+                cause=said,
+                next_step="`wasmote emulate --help` describes them",
             )
         raise WasmoteError(
             f"{self.board.name} ended at once with {process.returncode}",
             cause=said,
-            next_step=f"Build it again: `wasmote build {self.board.name}`.",
+            next_step=f"build it again: `wasmote build {self.board.name}`",
         )
 
 

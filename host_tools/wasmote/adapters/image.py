@@ -62,6 +62,6 @@ def image_size(path: Path) -> ImageSize:
         raise InputError(
             f"cannot read the image {path}",
             cause=str(err) or "no ELF file",
-            next_step="Build it: `wasmote build BOARD`.",
+            next_step="build it: `wasmote build BOARD`",
         ) from err
     return ImageSize(text, data, bss, pool, stack)

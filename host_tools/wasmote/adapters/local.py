@@ -60,7 +60,7 @@ def run_calls(compiled: Compiled, calls: Sequence[Call], *, timeout_s: float = 6
             raise InputError(
                 f"{compiled.name} has no export '{call.export}'",
                 cause=f"it exports {', '.join(f'{name}{kind}' for name, kind in exports.items()) or 'no function'}",
-                next_step="Name one of these.",
+                next_step="name one of these",
             )
     imports: list[str] = []
     for entry in module.imports:
@@ -68,12 +68,13 @@ def run_calls(compiled: Compiled, calls: Sequence[Call], *, timeout_s: float = 6
         if known is None or entry.type_index is None:
             raise InputError(
                 f"{compiled.name} imports {entry.module}.{entry.name}, which is not there when it runs locally",
-                next_step="Push it to a node that has it.",
+                next_step="push it to a node that has it",
             )
         kind = module.types[entry.type_index]
         if (kind.params, kind.results) != known:
             raise InputError(
-                f"{compiled.name} imports wasmote.{entry.name} as {kind}, which is the wrong signature"
+                f"{compiled.name} imports wasmote.{entry.name} as {kind}, which is the wrong signature",
+                next_step="declare it as wasm_apps/sdk/wasmote.h does",
             )
         imports.append(entry.name)
     request = {
@@ -116,7 +117,11 @@ def run_calls(compiled: Compiled, calls: Sequence[Call], *, timeout_s: float = 6
         elif worker.returncode < 0:
             outcomes.append(Outcome(trap="crash", detail=f"the engine died of signal {-worker.returncode}"))
         else:
-            raise WasmoteError("the local engine failed", cause=stderr.decode("utf-8", "replace").strip())
+            raise WasmoteError(
+                "the local engine failed",
+                cause=stderr.decode("utf-8", "replace").strip(),
+                next_step="report it, with the module",
+            )
     return outcomes
 
 
@@ -193,5 +198,7 @@ def _beside(compiled: Compiled, name: str) -> bytes:
         return (compiled.folder / name).read_bytes()
     except OSError as err:
         raise InputError(
-            f"cannot read {name}, which app.toml of {compiled.name} names", cause=str(err)
+            f"cannot read {name}, which app.toml of {compiled.name} names",
+            cause=str(err),
+            next_step="put the file beside app.toml",
         ) from err

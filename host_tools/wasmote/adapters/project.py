@@ -22,7 +22,10 @@ class Project:
         if explicit := os.environ.get("WASMOTE_ROOT"):
             root = Path(explicit).resolve()
             if not _is_checkout(root):
-                raise InputError(f"WASMOTE_ROOT is no checkout of wasmote: {root}")
+                raise InputError(
+                    f"WASMOTE_ROOT is no checkout of wasmote: {root}",
+                    next_step="set it to the folder that holds firmware, boards and wasm_apps",
+                )
             return cls(root)
         here = Path.cwd()
         for root in (Path(__file__).resolve().parents[3], here, *here.parents):
@@ -31,7 +34,7 @@ class Project:
         raise MissingError(
             "no wasmote checkout found",
             cause="boards, firmware and the C header of apps come from the repository",
-            next_step="Run this inside a checkout, or set WASMOTE_ROOT to one.",
+            next_step="run this inside a checkout, or set WASMOTE_ROOT to one",
         )
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Sequence
@@ -145,7 +146,7 @@ def _no_device(url: str, error: Exception) -> LocalError:
             else "there is no serial device on this machine"
         )
         step = f"{found}; plug the board in and check its name"
-    elif not stat.S_ISCHR(Path(url).stat().st_mode):
+    elif not stat.S_ISCHR(Path(url).stat().st_mode) or f"({errno.ENOTTY}," in cause:
         cause, step = "this is no serial device", "name a device such as /dev/ttyACM0"
     elif isinstance(error, PermissionError) or "ermission" in cause:
         cause = "permission denied"

@@ -31,6 +31,9 @@ from wasmote.errors import InputError, MissingError
 _ARCHIVE_MAX_BYTES = 32 * 1024 * 1024
 _UNPACKED_MAX_BYTES = 128 * 1024 * 1024
 _STAMP = ".wasmote-sha256"
+_UNPACK_STEP = (
+    "remove build/third_party and build again; if that does not help, correct firmware/third_party.toml"
+)
 
 Progress = Callable[[str], None]
 
@@ -59,10 +62,16 @@ def read_pins(path: Path) -> list[Source]:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
         sources = [Source(**entry) for entry in raw["source"]]
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as err:
-        raise InputError(f"cannot read the source pins in {path}", cause=str(err)) from err
+        raise InputError(
+            f"cannot read the source pins in {path}",
+            cause=str(err),
+            next_step="restore the file from the repository",
+        ) from err
     for source in sources:
         if len(source.sha256) != 64 or not source.filename.startswith(source.directory):
-            raise InputError(f"wrong pin of '{source.name}' in {path}")
+            raise InputError(
+                f"wrong pin of '{source.name}' in {path}", next_step="restore the file from the repository"
+            )
     return sources
 
 
@@ -121,13 +130,13 @@ def fetch(source: Source, config: PipConfig) -> bytes:
         raise MissingError(
             f"{source.filename} is not the file that is pinned (SHA-256 {source.sha256})",
             cause=tried,
-            next_step="Nothing was unpacked. The file at this place was changed or damaged on its way: "
-            "use another index (pip config list shows yours).",
+            next_step="use another index (pip config list shows yours): the file was changed or damaged on its way, and"
+            " nothing was unpacked",
         )
     raise MissingError(
         f"cannot fetch {source.filename}",
         cause=tried,
-        next_step="The places are those of your pip configuration (pip config list): correct it, or put the file into "
+        next_step="the places are those of your pip configuration (pip config list): correct it, or put the file into "
         "a folder and set PIP_FIND_LINKS to it.",
     )
 
@@ -227,7 +236,10 @@ def _install(source: Source, archive: bytes, into: Path) -> None:
         unpack(archive, temporary)
         top = temporary / source.directory
         if not (top / source.folder).is_dir():
-            raise MissingError(f"{source.filename} has no folder {source.directory}/{source.folder}")
+            raise MissingError(
+                f"{source.filename} has no folder {source.directory}/{source.folder}",
+                next_step="correct the pin in firmware/third_party.toml",
+            )
         (top / _STAMP).write_text(source.sha256 + "\n", encoding="ascii")
         final = into / source.directory
         if final.exists():
@@ -245,16 +257,20 @@ def unpack(archive: bytes, into: Path) -> None:
             for member in tar:
                 path = PurePosixPath(member.name)
                 if path.is_absolute() or ".." in path.parts:
-                    raise MissingError(f"the archive has a file outside of its folder: {member.name}")
+                    raise MissingError(
+                        f"the archive has a file outside of its folder: {member.name}", next_step=_UNPACK_STEP
+                    )
                 target = into.joinpath(*path.parts)
                 if member.isdir():
                     target.mkdir(parents=True, exist_ok=True)
                     continue
                 if not member.isfile():
-                    raise MissingError(f"the archive has a link or a device: {member.name}")
+                    raise MissingError(
+                        f"the archive has a link or a device: {member.name}", next_step=_UNPACK_STEP
+                    )
                 total += member.size
                 if total > _UNPACKED_MAX_BYTES:
-                    raise MissingError("the archive is too large when unpacked")
+                    raise MissingError("the archive is too large when unpacked", next_step=_UNPACK_STEP)
                 content = tar.extractfile(member)
                 assert content is not None
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -263,4 +279,4 @@ def unpack(archive: bytes, into: Path) -> None:
                 # Build tools compare times: an unpacked file is as old as it is in the archive.
                 os.utime(target, (member.mtime, member.mtime))
     except (tarfile.TarError, EOFError, OSError) as err:
-        raise MissingError("the archive cannot be unpacked", cause=str(err)) from err
+        raise MissingError("the archive cannot be unpacked", cause=str(err), next_step=_UNPACK_STEP) from err

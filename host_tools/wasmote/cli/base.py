@@ -48,7 +48,7 @@ class Session:
             raise InputError(
                 "no target given",
                 cause="this command talks to a node",
-                next_step="Give -t coap://host:port (or a serial device, or a name from the configuration), or set "
+                next_step="give -t coap://host:port (or a serial device, or a name from the configuration), or set "
                 "WASMOTE_TARGET. `wasmote emulate host` runs a node here; `wasmote discover` looks for some.",
             )
         return parse_target(self.target_text, self.target_names)

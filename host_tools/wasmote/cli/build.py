@@ -27,7 +27,7 @@ def command(session: Session, board: str | None, every: bool, sanitize: bool) ->
     """
     project = Project.find()
     if every == (board is not None):
-        raise InputError("name one board, or give --all", next_step="`wasmote boards` lists them.")
+        raise InputError("name one board, or give --all", next_step="`wasmote boards` lists them")
     boards = list_boards(project) if board is None else [find_board(project, board)]
     variant = builder.Variant(sanitize=sanitize)
     built = []

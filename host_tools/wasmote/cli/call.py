@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from wasmote.cli.base import Session
 from wasmote.cli.base import command as make_command
-from wasmote.cli.node import open_node, read_input, run, size_text, write_output
+from wasmote.cli.calls import print_result, read_input
+from wasmote.cli.node import open_node, run
 from wasmote.errors import InputError
 from wasmote.node import CallResult
-from wasmote.protocol import values
 
 
 # A negative number looks like an option; it is none.
@@ -69,33 +67,3 @@ async def _start(
 ) -> str:
     async with open_node(session) as node:
         return await node.start(function, args, input=data, job_id=job_id)
-
-
-def print_result(session: Session, result: CallResult, out_file: str | None = None) -> None:
-    """A call's result: numbers on one line, or the output stream as it is."""
-    ms = round(result.elapsed_s * 1000, 1)
-    if result.kind == "bytes":
-        if out_file is not None:
-            write_output(out_file, result.output)
-            session.output.note(f"{out_file}: {size_text(len(result.output))}")
-        if session.output.json:
-            session.output.emit({**_stream_json(result.output, out_file), "ms": ms})
-        elif out_file is None:
-            session.output.raw(result.output)
-        return
-    pairs = list(zip(result.results, result.numbers, strict=True))
-    converted = [values.to_json(kind, value) for kind, value in pairs]
-    value = converted[0] if len(converted) == 1 else converted
-    session.output.emit(
-        {"value": value, "ms": ms}, " ".join(values.to_text(kind, number) for kind, number in pairs)
-    )
-
-
-def _stream_json(output: bytes, out_file: str | None) -> dict[str, Any]:
-    if out_file is not None:
-        return {"bytes": len(output), "out": out_file}
-    try:
-        text = output.decode("utf-8")
-    except UnicodeDecodeError:
-        text = None
-    return {"bytes": len(output), "text": text, "hex": output.hex()}

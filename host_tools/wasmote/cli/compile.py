@@ -20,7 +20,7 @@ def parse_defines(texts: tuple[str, ...]) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not name.isidentifier():
-            raise InputError(f"no macro: '{text}'", next_step="Write --define NAME=VALUE.")
+            raise InputError(f"no macro: '{text}'", next_step="write --define NAME=VALUE")
         defines[name] = value if equals else "1"
     return defines
 
@@ -39,7 +39,7 @@ def command(session: Session, app: str, output: Path | None, define: tuple[str, 
     build/apps, another beside its source, unless -o says where.
     """
     if app.endswith(".wasm") and Path(app).is_file():
-        raise InputError(f"{app} is compiled already", next_step="`wasmote push` takes it as it is.")
+        raise InputError(f"{app} is compiled already", next_step="`wasmote push` takes it as it is")
     with session.output.progress(f"compile {app}"):
         made = apps.load(app, defines=parse_defines(define), debug=debug)
     path = output or apps.output_path(made)

@@ -21,13 +21,17 @@ from wasmote.adapters.emulator import Emulator
 from wasmote.adapters.project import Project
 from wasmote.cli.base import Session
 from wasmote.cli.base import command as make_command
-from wasmote.cli.node import size_text, time_text
+from wasmote.cli.calls import size_text
+from wasmote.cli.node import time_text
 from wasmote.errors import TrapError, WasmoteError
 from wasmote.node import Node
 
 BOARDS = ("host", "netduinoplus2")
 LOADS = {"host": 200, "netduinoplus2": 40}  # calls before, and again after the replacement
 SHORT = b"one call among many\n"
+
+
+_REPORT = "report it, with what the demo printed"
 
 
 class DemoFailed(WasmoteError):
@@ -112,7 +116,7 @@ async def _started(session: Session, text: bytes) -> AsyncIterator[Demo]:
 
 def _expect(what: str, expected: object, got: object) -> None:
     if expected != got:
-        raise DemoFailed(f"{what} went wrong", cause=f"expected {expected!r}, got {got!r}")
+        raise DemoFailed(f"{what} went wrong", cause=f"expected {expected!r}, got {got!r}", next_step=_REPORT)
 
 
 def _wc(text: bytes) -> str:
@@ -189,7 +193,7 @@ async def _stop_endless(demo: Demo, compiled: dict[str, Compiled]) -> None:
             _expect(f"the reason why spin stopped on {board}", "fuel", trap.details.get("trap"))
             row.results[board] = f"out of fuel after {time_text(elapsed_s)}"
         else:
-            raise DemoFailed(f"spin came to an end on {board}")
+            raise DemoFailed(f"spin came to an end on {board}", next_step=_REPORT)
         await node.device()  # and it still answers
         demo.say(f"{board}: spin was stopped, and the node answers")
 

@@ -60,7 +60,8 @@ def command(
         if value is not None:
             if not found.is_host:
                 raise InputError(
-                    f"{option} is for the host; {board} is a chip with memory and a name of its own"
+                    f"{option} is for the host; {board} is a chip with memory and a name of its own",
+                    next_step="leave it out",
                 )
             arguments += [option, value]
     emulator = Emulator(
@@ -92,10 +93,16 @@ async def _run(session: Session, emulator: Emulator) -> None:
         ended = asyncio.create_task(emulator.wait())
         await asyncio.wait((ended, stopped), return_when=asyncio.FIRST_COMPLETED)
         if ended.done() and not stop.is_set():
-            raise WasmoteError(f"the node ended by itself with {ended.result()}")
+            raise WasmoteError(
+                f"the node ended by itself with {ended.result()}",
+                cause="see above",
+                next_step="start it again, and report what it said",
+            )
     finally:
         await emulator.stop()
     if emulator.exit_status:
         raise WasmoteError(
-            f"the node ended with {emulator.exit_status} when it was stopped", cause="see above"
+            f"the node ended with {emulator.exit_status} when it was stopped",
+            cause="see above",
+            next_step="report what it said: it should have ended with 0",
         )

@@ -10,6 +10,7 @@ import click
 from wasmote.cli.base import Session
 from wasmote.cli.base import command as make_command
 from wasmote.cli.node import open_node, run
+from wasmote.errors import RefusedError
 from wasmote.node import FunctionInfo, Measurement
 
 
@@ -20,6 +21,12 @@ def command(session: Session, name: str | None, metrics: bool) -> None:
     """Describe the node, or the function NAME."""
     if metrics:
         found = run(_metrics(session, name))
+        if name is not None and not found:
+            raise RefusedError(
+                f"the node measures nothing of '{name}'",
+                cause="it has no function of this name",
+                next_step="`wasmote ls` shows its functions",
+            )
         session.output.emit(
             {one.name: one.value for one in found},
             "\n".join(f"{one.name} {one.value}{' ' + one.unit if one.unit else ''}" for one in found),

@@ -6,7 +6,7 @@ import click
 
 from wasmote.cli.base import Session
 from wasmote.cli.base import command as make_command
-from wasmote.cli.call import print_result
+from wasmote.cli.calls import print_result
 from wasmote.cli.node import open_node, run
 from wasmote.errors import InputError
 from wasmote.node import CallResult, Job
@@ -15,7 +15,9 @@ from wasmote.node import CallResult, Job
 @make_command()
 @click.argument("job_id", metavar="[ID]", required=False)
 @click.option("--wait", is_flag=True, help="Wait until the job has finished, then print its result.")
-@click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="How long --wait waits.")
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="How long --wait waits."
+)
 @click.option("--cancel", is_flag=True, help="Cancel the job, or forget a finished one.")
 @click.option(
     "--out", "out_file", metavar="FILE", help="Where the output stream goes; otherwise standard output."
@@ -33,11 +35,15 @@ def command(
         if wait or cancel or out_file:
             raise InputError("which job?", next_step="give its id; `wasmote jobs` lists them")
         rows = [_row(job) for job in run(_list(session))]
+        if not rows and not session.output.json:
+            session.output.note("no jobs: `wasmote call NAME ARGS --background` starts one")
+            return
         session.output.table(rows, {"id": "ID", "function": "FUNCTION", "state": "STATE"})
         return
     if cancel:
-        run(_cancel(session, job_id))
-        session.output.emit({"cancelled": job_id}, f"{job_id} cancelled")
+        was = run(_cancel(session, job_id))
+        done = "forgotten" if was.finished else "cancelled"
+        session.output.emit({done: job_id}, f"{job_id} {done}")
         return
     result = run(_get(session, job_id, wait, timeout_s))
     if isinstance(result, CallResult):
@@ -55,9 +61,11 @@ async def _list(session: Session) -> list[Job]:
         return await node.jobs()
 
 
-async def _cancel(session: Session, job_id: str) -> None:
+async def _cancel(session: Session, job_id: str) -> Job:
     async with open_node(session) as node:
+        job = await node.job(job_id)
         await node.cancel_job(job_id)
+        return job
 
 
 async def _get(session: Session, job_id: str, wait: bool, timeout_s: float | None) -> Job | CallResult:

@@ -152,7 +152,13 @@ def run(args: list[str] | None = None) -> int:
         return err.exit_code
     except click.ClickException as err:
         if session.output.json:
-            session.output.error(WasmoteError(err.format_message(), exit_code=ExitCode.USAGE))
+            session.output.error(
+                WasmoteError(
+                    err.format_message(),
+                    next_step="`wasmote --help`, or behind a command --help",
+                    exit_code=ExitCode.USAGE,
+                )
+            )
         else:
             err.show()
         return ExitCode.USAGE
@@ -166,7 +172,7 @@ def run(args: list[str] | None = None) -> int:
             WasmoteError(
                 "a bug in wasmote",
                 cause=f"{type(err).__name__}: {err}",
-                next_step="Run it again with WASMOTE_DEBUG=1 and report what it prints.",
+                next_step="run it again with WASMOTE_DEBUG=1 and report what it prints",
             )
         )
         return ExitCode.INTERNAL

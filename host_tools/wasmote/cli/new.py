@@ -69,6 +69,7 @@ def command(session: Session, name: str, folder: Path) -> None:
         raise InputError(
             f"'{name}' is no name of a function",
             cause=f"a name is 1 to {NAME_MAX_BYTES} of a-z A-Z 0-9 _ - . and does not start with a dot",
+            next_step="choose another name",
         )
     made = folder / name
     try:
@@ -76,8 +77,10 @@ def command(session: Session, name: str, folder: Path) -> None:
         (made / "app.toml").write_text(_APP.replace("NAME", name), encoding="utf-8")
         (made / f"{name}.c").write_text(_SOURCE.replace("NAME", name), encoding="utf-8")
     except FileExistsError:
-        raise InputError(f"{made} exists", next_step="Choose another name, or remove it.") from None
+        raise InputError(f"{made} exists", next_step="choose another name, or remove it") from None
     except OSError as err:
-        raise InputError(f"cannot make {made}", cause=err.strerror or str(err)) from err
+        raise InputError(
+            f"cannot make {made}", cause=err.strerror or str(err), next_step="choose another folder with --in"
+        ) from err
     session.output.emit({"name": name, "folder": str(made)}, str(made))
     session.output.note(f"next: wasmote run {made} --check, then wasmote push {made}")

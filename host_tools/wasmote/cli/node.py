@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Any, TypeVar
 
 from wasmote.cli.base import Session
@@ -41,32 +39,6 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(work)
 
 
-def read_input(file: str | None) -> bytes | None:
-    """The bytes of FILE, of standard input for `-`; None for no file. Raises InputError."""
-    if file is None:
-        return None
-    if file == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"cannot read {file}", cause=error.strerror or str(error), next_step="check the file's name"
-        ) from error
-
-
-def write_output(file: str, data: bytes) -> None:
-    """Write the bytes to FILE. Raises InputError."""
-    try:
-        Path(file).write_bytes(data)
-    except OSError as error:
-        raise InputError(
-            f"cannot write {file}",
-            cause=error.strerror or str(error),
-            next_step="choose another file with --out",
-        ) from error
-
-
 def hex_etag(text: str) -> bytes:
     """An ETag as `info` and `push` print it. Raises InputError."""
     try:
@@ -80,10 +52,6 @@ def hex_etag(text: str) -> bytes:
             next_step="`wasmote info NAME` prints the one of what is installed",
         )
     return etag
-
-
-def size_text(size_bytes: int) -> str:
-    return f"{size_bytes} byte{'' if size_bytes == 1 else 's'}"
 
 
 def time_text(seconds: float) -> str:

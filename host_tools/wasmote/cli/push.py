@@ -7,7 +7,8 @@ import click
 from wasmote.adapters import apps
 from wasmote.cli.base import Session
 from wasmote.cli.base import command as make_command
-from wasmote.cli.node import hex_etag, open_node, run, size_text, time_text
+from wasmote.cli.calls import size_text
+from wasmote.cli.node import hex_etag, open_node, run, time_text
 from wasmote.errors import InputError
 from wasmote.node import Pushed, check_name
 from wasmote.protocol.section import ABI_VERSION, Section, with_section

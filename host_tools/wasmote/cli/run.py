@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from typing import Any
-
 import click
 
 from wasmote.adapters import apps
 from wasmote.adapters.local import Call, Outcome, difference, expected_call, run_calls
 from wasmote.cli.base import Session
 from wasmote.cli.base import command as make_command
+from wasmote.cli.calls import print_result, read_input
 from wasmote.cli.compile import parse_defines
 from wasmote.errors import ApplicationError, InputError, TrapError
+from wasmote.protocol import problem
+from wasmote.protocol.answers import CallResult
 from wasmote.protocol.section import default_export
-from wasmote.protocol.values import ArgumentError, parse_arguments, to_json, to_text
+from wasmote.protocol.values import ArgumentError, parse_arguments
 
 _LEVELS = ("error", "warning", "info", "debug")
 
@@ -58,7 +57,9 @@ def command(
         found = default_export(made.module, made.section, made.name)
         if found is None:
             raise InputError(
-                f"{app} has no default export", cause=f"it exports {', '.join(exports) or 'nothing'}"
+                f"{app} has no default export",
+                cause=f"it exports {', '.join(exports) or 'no function'}",
+                next_step=f"name one: wasmote run {app} {next(iter(exports), 'EXPORT')}",
             )
         name = found
     if name not in exports:
@@ -66,57 +67,56 @@ def command(
             f"{app} has no export '{name}'",
             cause="it exports "
             + (", ".join(f"{each}{kind}" for each, kind in exports.items()) or "no function"),
+            next_step="name one of these",
         )
     kind = exports[name]
+    if kind.is_bytes and arguments:
+        raise InputError(
+            f"{made.name}/{name} takes bytes, not arguments",
+            cause=f"its signature is {kind}",
+            next_step="give its input with --in FILE, or --in - for standard input",
+        )
+    if not kind.is_bytes and in_file is not None:
+        raise InputError(
+            f"{made.name}/{name} takes numbers, not an input stream",
+            cause=f"its signature is {kind}",
+            next_step="give its arguments behind its name",
+        )
     try:
         values = parse_arguments(kind.params, arguments)
     except ArgumentError as err:
-        raise InputError(f"{made.name}/{name}: {err}", next_step=f"Its signature is {name}{kind}.") from err
-    outcome = run_calls(made, [Call(name, values, _read(in_file))], timeout_s=timeout_s)[0]
+        raise InputError(
+            f"{made.name}/{name}: {err}",
+            cause=f"its signature is {kind}",
+            next_step="give numbers that these types can hold",
+        ) from err
+    outcome = run_calls(made, [Call(name, values, read_input(in_file) or b"")], timeout_s=timeout_s)[0]
     for level, text in outcome.log:
         session.output.note(f"log {_LEVELS[level] if 0 <= level < len(_LEVELS) else level}: {text}")
     if outcome.trap is not None:
         raise TrapError(
             f"{made.name}/{name} failed: {outcome.trap}", cause=outcome.detail, next_step=_advice(outcome)
         )
-    if kind.is_bytes:
-        _reply_bytes(session, f"{made.name}/{name}", outcome, out_file)
-    else:
-        json_values: list[Any] = [
-            to_json(t, value) for t, value in zip(kind.results, outcome.results, strict=True)
-        ]
-        text = " ".join(to_text(t, value) for t, value in zip(kind.results, outcome.results, strict=True))
-        session.output.emit(json_values[0] if len(json_values) == 1 else json_values, text)
-
-
-def _reply_bytes(session: Session, what: str, outcome: Outcome, out_file: str | None) -> None:
-    status = int(outcome.results[0]) if outcome.results else 0
+    status = int(outcome.results[0]) if kind.is_bytes and outcome.results else 0
     if status != 0:
         raise ApplicationError(
-            f"{what} answered with status {status}",
+            f"{made.name}/{name} failed: the function reported status {status}",
             status=status,
             cause=outcome.output[:256].decode("utf-8", "replace"),
+            next_step="this is the function's own answer to its input; its documentation says what it means",
         )
-    if out_file not in (None, "-"):
-        assert out_file is not None
-        try:
-            Path(out_file).write_bytes(outcome.output)
-        except OSError as err:
-            raise InputError(f"cannot write {out_file}", cause=err.strerror or str(err)) from err
-    elif session.output.json:
-        try:
-            session.output.emit({"output": outcome.output.decode("utf-8")})
-        except UnicodeDecodeError:
-            session.output.emit({"output_hex": outcome.output})
+    if kind.is_bytes:
+        result = CallResult("bytes", (), (), outcome.output, outcome.seconds)
     else:
-        session.output.raw(outcome.output)
+        result = CallResult("numbers", kind.results, outcome.results, b"", outcome.seconds)
+    print_result(session, result, out_file)
 
 
 def _check(session: Session, made: apps.Compiled, timeout_s: float) -> None:
     expects = made.app.expect if made.app else ()
     if not expects:
         raise InputError(
-            f"{made.name} says nothing about what it must answer", next_step="Add [[expect]] to app.toml."
+            f"{made.name} says nothing about what it must answer", next_step="add [[expect]] to app.toml"
         )
     # Only a node has fuel; here such a call would run until the time limit.
     local = [expect for expect in expects if expect.trap != "fuel"]
@@ -129,7 +129,10 @@ def _check(session: Session, made: apps.Compiled, timeout_s: float) -> None:
         wrong.append(f"{len(local) - len(outcomes)} calls were not made")
     if wrong:
         raise ApplicationError(
-            f"{made.name} does not answer as expected", status=len(wrong), cause="\n".join(wrong)
+            f"{made.name} does not answer as expected",
+            status=len(wrong),
+            cause="\n".join(wrong),
+            next_step="correct the source, or [[expect]] in app.toml",
         )
     left = len(expects) - len(local)
     note = f", {left} left to a node (fuel)" if left else ""
@@ -149,21 +152,10 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _read(in_file: str | None) -> bytes:
-    if in_file is None:
-        return b""
-    if in_file == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return Path(in_file).read_bytes()
-    except OSError as err:
-        raise InputError(f"cannot read {in_file}", cause=err.strerror or str(err)) from err
-
-
 def _advice(outcome: Outcome) -> str:
-    return {
-        "time": "Give it more with --timeout; on a node its fuel would end it.",
-        "crash": "The module is probably invalid: check it with `wasm-validate`. A node refuses such a module.",
-        "output": "Raise `output` in app.toml.",
-        "stack-wasm": "Raise `stack` in app.toml, or use less recursion.",
-    }.get(outcome.trap or "", "")
+    kind = outcome.trap or ""
+    local = {
+        "time": "give it more with --timeout; on a node its fuel would end it",
+        "crash": "the module is probably invalid: check it with `wasm-validate`; a node refuses such a module",
+    }
+    return local.get(kind) or problem.after_trap(kind) or "look for the cause in its source"

@@ -56,7 +56,7 @@ def command(session: Session, board: str | None, build_first: bool) -> None:
         raise BuildError(
             "over budget",
             cause="\n".join(over),
-            next_step="Make it smaller, or change [budget] in board.toml.",
+            next_step="make it smaller, or change [budget] in board.toml",
         )
 
 

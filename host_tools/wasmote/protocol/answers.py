@@ -114,6 +114,26 @@ class Job:
         return self.state in _FINISHED
 
 
+@dataclass(frozen=True)
+class CallResult:
+    """What a call gave: numbers (results names their types) or bytes (output)."""
+
+    kind: str
+    results: tuple[str, ...]
+    numbers: tuple[int | float, ...]
+    output: bytes
+    elapsed_s: float
+
+    @property
+    def value(self) -> int | float | bytes | tuple[int | float, ...] | None:
+        """bytes; or the number, None for none, a tuple for several."""
+        if self.kind == "bytes":
+            return self.output
+        if len(self.numbers) == 1:
+            return self.numbers[0]
+        return self.numbers or None
+
+
 def cbor_map(reply: Reply) -> dict[str, Any]:
     """A CBOR map, such as `/d`."""
     decoded = _cbor(reply)

@@ -38,7 +38,7 @@ class AppError(InputError):
 
     def __init__(self, where: str, cause: str) -> None:
         super().__init__(
-            f"{where} is wrong", cause=cause, next_step="wasm_apps/README.md lists what an app.toml may say."
+            f"{where} is wrong", cause=cause, next_step="wasm_apps/README.md lists what an app.toml may say"
         )
 
 

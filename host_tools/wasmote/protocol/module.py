@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from wasmote.errors import InputError
+from wasmote.protocol.values import signature_text
 
 MAGIC = b"\0asm"
 VERSION = b"\1\0\0\0"
@@ -42,7 +43,7 @@ class ModuleError(InputError):
         super().__init__(
             "not a WebAssembly module",
             cause=f"{what} (at byte {offset})",
-            next_step="Check the file with `wasm-validate`, or compile it again.",
+            next_step="check the file with `wasm-validate`, or compile it again",
         )
         self.offset = offset
 
@@ -58,7 +59,7 @@ class FuncType:
         return not self.params and self.results in ((), ("i32",))
 
     def __str__(self) -> str:
-        return f"({', '.join(self.params)}) -> ({', '.join(self.results)})"
+        return signature_text(self.params, self.results)
 
 
 @dataclass(frozen=True)

@@ -128,38 +128,49 @@ def _from_map(code: int, title: str, document: object) -> Problem:
 
 
 def next_step(problem: Problem) -> str:
-    """What the person can do, in one or two sentences; "" where nothing useful can be said."""
+    """What the person can do, in one or two sentences."""
     if problem.trap is not None:
-        return _after_trap(problem)
+        return after_trap(problem.trap) or "run the function locally with `wasmote run` to find the cause"
     by_code = {
+        messages.BAD_REQUEST: "correct the request as the text above says",
         messages.NOT_FOUND: "`wasmote ls` shows the functions of this node, `wasmote info NAME` the exports of one",
-        messages.PRECONDITION_FAILED: "look at what is there with `wasmote info NAME`, then push again with its ETag"
+        messages.METHOD_NOT_ALLOWED: "`wasmote info NAME` shows the exports, and which of them are pure",
+        messages.PRECONDITION_FAILED: "look at what is there with `wasmote info NAME`, then try again with its ETag"
         " (--if-match) or without a condition",
+        messages.INCOMPLETE: "send it again: the node no longer has the blocks before",
         messages.UNAUTHORIZED: "this node is provisioned: it needs a key (OSCORE)",
         messages.TOO_MANY_REQUESTS: "wait, then try again",
-        messages.UNAVAILABLE: "wait, then try again",
+        messages.UNAVAILABLE: "wait until its call has ended (`wasmote jobs` shows background ones), then try again",
     }
     if problem.code == messages.UNPROCESSABLE:
         return _after_invalid(problem)
     if problem.code == messages.TOO_LARGE:
         return _after_too_large(problem)
-    return by_code.get(problem.code, "")
+    # The tools ask for nothing else that a node of their version refuses.
+    return by_code.get(
+        problem.code, "compare the firmware (`wasmote info`) with this tool (`wasmote --version`)"
+    )
 
 
-def _after_trap(problem: Problem) -> str:
+def after_trap(kind: str) -> str:
+    """What the person can do about a trap of this kind (docs/PROTOCOL.md, 6); "" where nothing useful can be said."""
     steps = {
         "fuel": "raise `fuel` in the app's app.toml if the function needs that long, or look for a loop without end",
         "stack-native": "the calls nest too deeply: use a loop instead of recursion",
         "stack-wasm": "raise `stack` in the app's app.toml, or use less recursion",
-        "memory": "the function read or wrote outside its memory: run it locally with `wasmote run`",
+        "memory": "the function read or wrote outside its memory: look for a wrong pointer or index",
         "memory-quota": "raise `heap` in the app's app.toml: the function used memory beyond its quota",
         "output": "raise `output` in the app's app.toml: the function wrote more than its quota",
         "div-zero": "the function divided by zero: check its arguments",
-        "int-overflow": "an integer division overflowed: check the arguments",
-        "int-convert": "a float did not fit the integer it was converted to: check the arguments",
+        "int-overflow": "the result of a division, or a float, did not fit an integer: check the arguments",
+        "int-convert": "NaN or a float did not fit an integer: check the arguments",
+        "table": "the function called through a pointer to no function: look for one that was overwritten",
+        "null-call": "the function called through a null pointer: look for one that was not set",
+        "signature": "the function called through a pointer to a function of another type: look for a wrong cast",
+        "unreachable": "the function ended itself (a failed assertion, a trap in its source, undefined behaviour)",
         "cancelled": "the job was cancelled; start it again if its result is still wanted",
     }
-    return steps.get(problem.trap or "", "run the function locally with `wasmote run` to find the cause")
+    return steps.get(kind, "")
 
 
 def _after_invalid(problem: Problem) -> str:

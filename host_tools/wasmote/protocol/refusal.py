@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from wasmote.errors import ApplicationError, RefusedError, TrapError, WasmoteError
 from wasmote.protocol import messages, problem
 from wasmote.protocol.messages import Reply
 
 
-def error_from_reply(reply: Reply, what: str, *, size_bytes: int | None = None) -> WasmoteError:
-    """The error that an error reply stands for. what: what did not happen, in a few words."""
+def error_from_reply(
+    reply: Reply, what: str, *, size_bytes: int | None = None, steps: Mapping[int, str] | None = None
+) -> WasmoteError:
+    """The error that an error reply stands for. what: what did not happen, in a few words; size_bytes: of the body that
+    was sent; steps: what a person can do, by code, where the request knows better than the reply."""
     found = problem.decode(reply)
     if reply.code == messages.TOO_LARGE and size_bytes is not None:
         fits = f", {reply.size1_bytes} would fit" if reply.size1_bytes is not None else ""
@@ -19,12 +24,14 @@ def error_from_reply(reply: Reply, what: str, *, size_bytes: int | None = None) 
             found = problem.Problem(
                 found.code, found.title, f"{found.detail} ({size_bytes} bytes{fits})", found.members
             )
-    return error_from_problem(found, what)
+    return error_from_problem(found, what, steps=steps)
 
 
-def error_from_problem(found: problem.Problem, what: str) -> WasmoteError:
+def error_from_problem(
+    found: problem.Problem, what: str, *, steps: Mapping[int, str] | None = None
+) -> WasmoteError:
     """The error that a problem document stands for: the application's, a trap, or a refusal."""
-    step = problem.next_step(found)
+    step = (steps or {}).get(found.code) or problem.next_step(found)
     details = {"code": found.code_text, "title": found.title, "detail": found.detail, **found.members}
     cause = f"{found.text} ({found.code_text})"
     if found.import_name is not None:

@@ -29,7 +29,7 @@ class SectionError(InputError):
         super().__init__(
             "the module's `wasmote` section is wrong",
             cause=cause,
-            next_step="Compile the app again with `wasmote compile`.",
+            next_step="compile the app again with `wasmote compile`",
         )
 
 

@@ -63,7 +63,7 @@ def parse_target(text: str, names: Mapping[str, str] | None = None) -> Target:
         device, baud = serial, str(BAUD)
     if text.startswith("serial:") or _SERIAL.match(device):
         if not device or not baud.isascii() or not baud.isdigit() or int(baud) == 0:
-            raise InputError(f"no serial target: '{text}'", next_step="Write DEVICE or DEVICE@BAUD.")
+            raise InputError(f"no serial target: '{text}'", next_step="write DEVICE or DEVICE@BAUD")
         return Target("serial", device=device, baud=int(baud))
     if text.startswith("coap://"):
         try:
@@ -71,21 +71,21 @@ def parse_target(text: str, names: Mapping[str, str] | None = None) -> Target:
             host, port = parts.hostname, parts.port
         except ValueError as err:
             raise InputError(
-                f"no CoAP address: '{text}'", cause=str(err), next_step=f"Write {_SPELLINGS}."
+                f"no CoAP address: '{text}'", cause=str(err), next_step=f"write {_SPELLINGS}"
             ) from None
         if not host or parts.path not in ("", "/") or parts.query or parts.username is not None:
             raise InputError(
-                f"no CoAP address of a node: '{text}'", next_step="Write coap://host or coap://host:port."
+                f"no CoAP address of a node: '{text}'", next_step="write coap://host or coap://host:port"
             )
         return Target("udp", host=host, port=COAP_PORT if port is None else port)
     if "://" in text:
         scheme = text.partition("://")[0]
         raise InputError(
-            f"no target: '{text}'", cause=f"scheme '{scheme}' is not coap", next_step=f"Write {_SPELLINGS}."
+            f"no target: '{text}'", cause=f"scheme '{scheme}' is not coap", next_step=f"write {_SPELLINGS}"
         )
     known = ", ".join(sorted(names)) if names else "none"
     raise InputError(
         f"unknown target '{text}'",
         cause=f"names in the configuration: {known}",
-        next_step=f"Write {_SPELLINGS}.",
+        next_step=f"write {_SPELLINGS}",
     )
