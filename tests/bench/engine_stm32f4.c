@@ -55,9 +55,9 @@ int main(void)
     }
     char text[80];
     wm_format(text, sizeof text, "wasmote %s", error == NULL ? "engine" : error);
-    wm_serial_say(text);
+    wm_serial_say(text, "");
     wm_format(text, sizeof text, "engine %lu %lu %lu", (unsigned long)counted, (unsigned long)result, (unsigned long)hash);
-    wm_serial_say(text);
+    wm_serial_say(text, "");
     for (;;) {
         wm_chip_sleep(wm_serial_pump);
     }

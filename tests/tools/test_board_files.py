@@ -32,7 +32,8 @@ def test_board_files_are_there(board: Path) -> None:
     assert (ROOT / "firmware/ports" / data["port"] / "port.cmake").is_file()
     if data["toolchain"] != "host":
         assert (ROOT / "firmware/cmake" / f"{data['toolchain']}.cmake").is_file()
-        assert set(data["budget"]) == {"text_bytes", "static_ram_bytes", "stack_bytes", "pool_bytes_min"}
+        limits = {"text_bytes", "static_ram_bytes", "stack_bytes", "stack_free_bytes_min", "pool_bytes_min"}
+        assert set(data["budget"]) == limits
     if data["tier"] == "emulated":
         assert "{image}" in " ".join(data["emulate"]["command"])
     readme = (board / "README.md").read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from wasmote.adapters.boards import Board, find_board
 from wasmote.adapters.config import load_config
 from wasmote.adapters.image import ImageSize
 from wasmote.adapters.project import Project
+from wasmote.adapters.stack_probe import StackUse
 from wasmote.adapters.tools import find_tool
 from wasmote.cli.main import COMMANDS, run
 from wasmote.cli.output import jsonable
@@ -279,6 +281,17 @@ def test_size_over_budget_is_named() -> None:
     assert over_budget(board, fits) == []
     large = ImageSize(text=limit + 1, data=30_000, bss=0, pool=5, stack=100_000)
     assert len(over_budget(board, large)) == 4
+
+
+def test_size_names_a_stack_that_is_too_full_or_too_small() -> None:
+    board = find_board(Project.find(), STM32)
+    size = ImageSize(text=0, data=0, bss=0, pool=200_000, stack=board.budget["stack_bytes"])
+    most = size.stack - board.budget["stack_free_bytes_min"]
+    deep = "module refused: blocks are nested too deeply"
+    use = StackUse(most, nesting={"if": 31}, refusals={"if": deep})
+    assert over_budget(board, size, use) == []
+    assert len(over_budget(board, size, replace(use, used_bytes=most + 1))) == 1
+    assert len(over_budget(board, size, replace(use, refusals={"if": f"{deep} for this node's stack"}))) == 1
 
 
 def test_size_of_the_host_image() -> None:

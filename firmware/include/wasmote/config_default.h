@@ -130,8 +130,9 @@
 #define WM_MODULE_LOCALS 120 /* with the parameters; 1 byte of scratch each */
 #endif
 #ifndef WM_MODULE_NESTING
-/* Blocks inside blocks, with the function itself; 16 bytes of scratch each. wasm3 compiles each by recursion,
- * more than 100 bytes of C stack a level on a Cortex-M4. A switch of n cases is n blocks. */
+/* Blocks inside blocks, with the function itself; 16 bytes of scratch each. wasm3 compiles each by recursion, in 120 to
+ * 184 bytes of C stack on a Cortex-M4: 64 take 14 KB, so chips say less (boards/README.md). A switch of n cases is n
+ * blocks. */
 #define WM_MODULE_NESTING 64
 #endif
 #ifndef WM_MODULE_BR_TABLE

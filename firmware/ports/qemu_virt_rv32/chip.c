@@ -75,7 +75,7 @@ const struct wm_uart wm_chip_uart = {.put = uart_put, .unmask = uart_unmask};
 /* ---- traps ---- */
 
 void wm_trap(uint32_t cause, uint32_t pc);
-void wm_trap(uint32_t cause, uint32_t pc)
+__attribute__((used)) void wm_trap(uint32_t cause, uint32_t pc)
 {
     if (cause == (MCAUSE_INTERRUPT | 7)) {
         timer_off(); /* the sleeper is awake */

@@ -22,11 +22,12 @@
 
 #define m3Err_none NULL /* a variable in wasm3, loaded wherever an operation returns */
 
-/* Stack kept free below the limits: of a running function for what it calls, host imports and the tick; of
- * the compiler for what it does with one opcode, which on a Cortex-M4 are 16 results copied by recursion
- * (1.2 KB), and of wasm3's loading for one constant expression, which takes a whole M3Runtime (1.1 KB). */
+/* Stack kept free below the limits: of a running function for what it calls, host imports and the tick, in
+ * which whole requests are answered (1.6 KB on a Cortex-M4: a failed job's problem details); of the compiler
+ * for what it does with one opcode, which there are 16 results copied by recursion (1.2 KB), and of wasm3's
+ * loading for one constant expression, which takes a whole M3Runtime (1.1 KB). */
 #ifndef WM_NATIVE_STACK_RESERVE_BYTES
-#define WM_NATIVE_STACK_RESERVE_BYTES 1536u
+#define WM_NATIVE_STACK_RESERVE_BYTES 2048u
 #endif
 
 #define COLD   __attribute__((noinline, cold))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ from wasmote.adapters import build as builder
 from wasmote.adapters.boards import Board, find_board, list_boards
 from wasmote.adapters.image import ImageSize, image_size
 from wasmote.adapters.project import Project
+from wasmote.adapters.stack_probe import StackUse, probe_stack
 from wasmote.cli.base import Session
 from wasmote.cli.base import command as make_command
 from wasmote.errors import BuildError, InputError
@@ -18,8 +20,13 @@ from wasmote.errors import BuildError, InputError
 @make_command()
 @click.argument("board", required=False)
 @click.option("--build", "build_first", is_flag=True, help="Build what is not there or not up to date.")
-def command(session: Session, board: str | None, build_first: bool) -> None:
-    """Flash and RAM of built images in bytes, against the budgets in board.toml. Over budget is an error."""
+@click.option("--stack", is_flag=True, help="Measure the worst stack too: runs each chip in its emulator.")
+def command(session: Session, board: str | None, build_first: bool, stack: bool) -> None:
+    """Flash and RAM of built images in bytes, against the budgets in board.toml. Over budget is an error.
+
+    --stack drives each emulated chip as deep as requests and functions can, and reads how much of its C stack that
+    took.
+    """
     project = Project.find()
     boards = list_boards(project) if board is None else [find_board(project, board)]
     rows: list[dict[str, Any]] = []
@@ -35,6 +42,10 @@ def command(session: Session, board: str | None, build_first: bool) -> None:
             session.output.note(f"{each.name}: not built")
             continue
         found = image_size(image)
+        use: StackUse | None = None
+        if stack and each.emulate and not each.is_host:
+            with session.output.progress(f"stack of {each.name}") as bar:
+                use = asyncio.run(probe_stack(each, image, describe=bar.describe))
         rows.append(
             {
                 "board": each.name,
@@ -44,13 +55,17 @@ def command(session: Session, board: str | None, build_first: bool) -> None:
                 "flash": found.flash,
                 "static_ram": found.static_ram,
                 "stack": found.stack,
+                "stack_used": use.used_bytes if use else None,
+                "nesting": min(use.nesting.values()) if use else None,
                 "pool": found.pool,
                 "budget": dict(each.budget),
             }
         )
-        over += over_budget(each, found)
+        over += over_budget(each, found, use)
     columns = {"board": "BOARD", "text": "TEXT", "data": "DATA", "bss": "BSS", "flash": "FLASH"}
-    columns |= {"static_ram": "STATIC RAM", "stack": "STACK", "pool": "POOL"}
+    columns |= {"static_ram": "STATIC RAM", "stack": "STACK"}
+    columns |= {"stack_used": "USED"} if stack else {}
+    columns |= {"pool": "POOL"}
     session.output.table(rows, columns)
     if over:
         raise BuildError(
@@ -60,8 +75,8 @@ def command(session: Session, board: str | None, build_first: bool) -> None:
         )
 
 
-def over_budget(board: Board, size: ImageSize) -> list[str]:
-    """A line for each limit of board.toml that the image does not keep."""
+def over_budget(board: Board, size: ImageSize, use: StackUse | None = None) -> list[str]:
+    """A line for each limit of board.toml that the image does not keep, or its stack as it was measured."""
     at_most = {"text_bytes": size.text, "static_ram_bytes": size.static_ram, "stack_bytes": size.stack}
     lines = [
         f"{board.name}: {key} is {value}, budget {board.budget[key]}"
@@ -71,4 +86,17 @@ def over_budget(board: Board, size: ImageSize) -> list[str]:
     least = board.budget.get("pool_bytes_min", 0)
     if size.pool < least:
         lines.append(f"{board.name}: pool is {size.pool}, at least {least} is wanted")
+    if use is not None:
+        free, least = size.stack - use.used_bytes, board.budget.get("stack_free_bytes_min", 0)
+        if free < least:
+            lines.append(
+                f"{board.name}: {use.used_bytes} of {size.stack} bytes of stack were used: {free} are free, at least "
+                f"{least} is wanted"
+            )
+        lines += [
+            f"{board.name}: blocks deeper than {use.nesting[kind]} are refused by the engine, not by the validator: "
+            f"WM_MODULE_NESTING is more than the stack has room for ({kind}: {text})"
+            for kind, text in use.refusals.items()
+            if "this node's stack" in text
+        ]
     return lines
