@@ -1,6 +1,6 @@
 """Fuzzes the node's parsers and its whole way from datagram to reply, with libFuzzer under sanitizers.
 
-    python tests/fuzz/run.py SECONDS [TARGET ...]
+    ./dev fuzz SECONDS [TARGET ...]
 
 SECONDS is the time for each target. What is found lands in build/fuzz/findings; run the target's program on such a file
 to see it again. The corpus grows in build/fuzz/corpus from run to run.
@@ -89,7 +89,7 @@ def run(programs: Path, target: str, seconds: int) -> Result:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="./dev fuzz", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("seconds", type=int, help="for each target")
     parser.add_argument(

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 import subprocess
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
 
 from wasmote.adapters.project import Project
 
 DEV = Project.find().root / "dev"
 
 
-def dev(*args: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
+def dev(*args: str, path: str | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **({} if path is None else {"PATH": path})}
     return subprocess.run(
-        [sys.executable, DEV, *args], capture_output=True, text=True, env=environment, check=False
+        [sys.executable, DEV, *args], capture_output=True, text=True, env=environment, cwd=cwd, check=False
     )
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """./dev as a module, for what cannot be had from its outside on every machine."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    loader = SourceFileLoader("dev_script", str(DEV))
+    spec = importlib.util.spec_from_loader(loader.name, loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
 
 
 def test_dev_help_and_unknown_word() -> None:
@@ -36,5 +55,56 @@ def test_dev_runs_the_command_line() -> None:
 def test_dev_without_apt_names_what_is_missing(tmp_path: Path) -> None:
     done = dev("setup", "size", path=str(tmp_path))
     assert done.returncode == 8
-    assert "installing gcc-arm-none-eabi: compiler for STM32" in done.stderr
+    assert "missing gcc-arm-none-eabi: compiler for STM32" in done.stderr
     assert "there is no apt-get here" in done.stderr
+
+
+def test_dev_without_root_or_sudo_names_one_command(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/apt-get" if name == "apt-get" else None)
+    with pytest.raises(SystemExit) as ended:
+        script.install_packages({"gcc": "C compiler", "wabt": "compiles .wat files"})
+    assert ended.value.code == 8
+    said = capsys.readouterr().err
+    assert "missing wabt: compiles .wat files" in said and "installing" not in said
+    assert "ask an administrator for\n  apt-get install --no-install-recommends gcc wabt\n" in said
+
+
+def test_dev_tests_run_in_the_repository_from_anywhere(tmp_path: Path) -> None:
+    listed = dev("test", "--collect-only", "-q", "tests/tools/test_dev.py", cwd=tmp_path)
+    assert listed.returncode == 0, listed.stdout + listed.stderr
+    assert "test_dev_help_and_unknown_word" in listed.stdout
+
+
+def test_dev_makes_venv_anew_after_an_interruption(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[list[str]] = []
+    interrupt = True
+
+    def run(command: list[Any], **_: object) -> int:
+        words = [str(word) for word in command]
+        done.append(words)
+        if "venv" in words:
+            script.PYTHON.parent.mkdir(parents=True, exist_ok=True)
+            script.PYTHON.touch()
+        if interrupt and "install" in words:
+            raise KeyboardInterrupt
+        return 0
+
+    monkeypatch.setattr(script, "run", run)
+    monkeypatch.setattr(script, "VENV", tmp_path / "venv")
+    monkeypatch.setattr(script, "PYTHON", tmp_path / "venv" / "bin" / "python")
+    with pytest.raises(KeyboardInterrupt):
+        script.make_venv("dev", "digest")
+    assert not script.venv_is_current("dev", "digest")
+
+    interrupt = False
+    for made_anew in (True, False):
+        done.clear()
+        script.make_venv("dev", "digest")
+        assert any("--clear" in words for words in done) == made_anew
+        assert script.venv_is_current("dev", "digest") and script.venv_is_current("", "digest")
+        assert not script.venv_is_current("dev", "another")
