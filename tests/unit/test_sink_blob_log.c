@@ -94,6 +94,35 @@ static void test_log_numbers_lines_and_forgets_the_oldest(void **state)
     assert_int_equal(wm_log_read(lines + 1, &line), WM_ERR_NOTFOUND);
 }
 
+/* Reading goes on from the line before; lines that come meanwhile may have overwritten it. */
+static void test_log_reads_on_after_writes_and_anywhere(void **state)
+{
+    (void)state;
+    struct wm_log_line line;
+    wm_log_init();
+    for (int i = 0; i < 3; i++) {
+        wm_log_write(1, WM_LOG_INFO, wm_span_str("f"), wm_span_str("first"));
+    }
+    assert_int_equal(wm_log_read(1, &line), 0);
+    wm_log_write(2, WM_LOG_INFO, wm_span_str("f"), wm_span_str("later"));
+    for (uint32_t n = 2; n <= 4; n++) {
+        assert_int_equal(wm_log_read(n, &line), 0);
+        assert_int_equal(line.number, n);
+        assert_true(wm_span_is(line.text, n == 4 ? "later" : "first"));
+    }
+    assert_int_equal(wm_log_read(5, &line), WM_ERR_NOTFOUND);
+    assert_int_equal(wm_log_read(2, &line), 0); /* back */
+    assert_int_equal(line.number, 2);
+    while (wm_log_dropped() < 10) {
+        wm_log_write(3, WM_LOG_INFO, wm_span_str("f"), wm_span_str("much later"));
+    }
+    assert_int_equal(wm_log_read(3, &line), 0); /* the next after the one last read, but it is gone */
+    assert_int_equal(line.number, 11);
+    assert_int_equal(wm_log_read(12, &line), 0);
+    assert_int_equal(line.number, 12);
+    assert_true(wm_span_is(line.text, "much later"));
+}
+
 static void test_log_cuts_and_cleans(void **state)
 {
     (void)state;
@@ -117,6 +146,7 @@ int main(void)
         cmocka_unit_test(test_sink_keeps_exactly_the_window),
         cmocka_unit_test(test_blob_grows_and_fits),
         cmocka_unit_test(test_log_numbers_lines_and_forgets_the_oldest),
+        cmocka_unit_test(test_log_reads_on_after_writes_and_anywhere),
         cmocka_unit_test(test_log_cuts_and_cleans),
     };
     return cmocka_run_group_tests_name("sink_blob_log", tests, NULL, NULL);

@@ -15,6 +15,10 @@ static struct {
     uint8_t  ring[WM_LOG_BYTES];
     size_t   first, used; /* oldest byte, bytes in use */
     uint32_t next, dropped;
+    struct {
+        uint32_t number; /* 0: nothing was read since the last write */
+        size_t   at, left;
+    } after; /* the line last read: the log is read line by line, and would else be walked from its start for each */
     char     read[WM_NAME_BYTES + WM_LOG_TEXT_BYTES]; /* the line last read, in one piece */
 } log_;
 
@@ -22,6 +26,7 @@ void wm_log_init(void)
 {
     log_.first = log_.used = 0;
     log_.next = 1;
+    log_.after.number = 0;
     log_.dropped = 0;
 }
 
@@ -71,6 +76,7 @@ void wm_log_write(uint32_t ms, enum wm_log_level level, struct wm_span source, s
     for (size_t i = 0; i < head.text_len; i++) {
         clean[i] = text.ptr[i] >= ' ' && text.ptr[i] < 0x7f ? text.ptr[i] : '?';
     }
+    log_.after.number = 0;
     while (log_.used + line_bytes(&head) > WM_LOG_BYTES) {
         drop_oldest();
     }
@@ -91,10 +97,13 @@ void wm_log_printf(uint32_t ms, enum wm_log_level level, const char *format, ...
 
 int wm_log_read(uint32_t from, struct wm_log_line *line)
 {
-    size_t at = log_.first;
-    for (size_t left = log_.used; left > 0;) {
+    const bool resumes = from != 0 && from == log_.after.number;
+    size_t     at = resumes ? log_.after.at : log_.first;
+    for (size_t left = resumes ? log_.after.left : log_.used; left > 0;) {
         struct head head;
         ring_get(at, &head, sizeof head);
+        const size_t bytes = line_bytes(&head), after = (at + bytes) % WM_LOG_BYTES;
+        left -= bytes;
         if (head.number >= from) {
             ring_get((at + sizeof head) % WM_LOG_BYTES, log_.read, head.source_len + (size_t)head.text_len);
             *line = (struct wm_log_line){
@@ -104,10 +113,12 @@ int wm_log_read(uint32_t from, struct wm_log_line *line)
                 .source = wm_span(log_.read, head.source_len),
                 .text = wm_span(log_.read + head.source_len, head.text_len),
             };
+            log_.after.number = head.number + 1;
+            log_.after.at = after;
+            log_.after.left = left;
             return 0;
         }
-        at = (at + line_bytes(&head)) % WM_LOG_BYTES;
-        left -= line_bytes(&head);
+        at = after;
     }
     return WM_ERR_NOTFOUND;
 }
