@@ -197,6 +197,7 @@ def test_host_speaks_slipmux_on_a_terminal_beside_udp() -> None:
             os.close(fd)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("board_name", [STM32, RV32])
 def test_chip_loses_nothing_on_its_serial_line(board_name: str, tmp_path: Path) -> None:
     """Hello, then pings: one by one, among noise, and 500 at once, more than the ring holds."""

@@ -308,6 +308,7 @@ def test_emulate_host_starts_and_stops(host_node: RunningNode) -> None:
     os.kill(host_node.pid, 0)
 
 
+@pytest.mark.slow
 def test_emulate_stm32_starts_and_stops(stm32_node: RunningNode) -> None:
     assert stm32_node.uri.startswith("coap://127.0.0.1:")
 
@@ -329,6 +330,7 @@ def test_emulate_explains_a_wrong_option() -> None:
     assert "--pool lots: expected a number" in done.stderr and "next:" in done.stderr
 
 
+@pytest.mark.slow
 def test_emulate_without_its_emulator_names_the_package(tmp_path: Path) -> None:
     built(STM32)
     done = wasmote("emulate", STM32, "--udp", "0", PATH=str(tmp_path))
@@ -353,7 +355,7 @@ def test_emulate_serial_is_printed() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent death signal is Linux's")
-@pytest.mark.parametrize("board", [HOST, STM32])
+@pytest.mark.parametrize("board", [HOST, pytest.param(STM32, marks=pytest.mark.slow)])
 def test_emulate_children_end_with_their_parent(board: str) -> None:
     if board == STM32 and find_tool("qemu-system-arm") is None:
         pytest.skip("qemu-system-arm is not installed")
