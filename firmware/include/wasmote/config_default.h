@@ -151,6 +151,9 @@
 #ifndef WM_FUEL_MAX
 #define WM_FUEL_MAX 1000000000u
 #endif
+#ifndef WM_FUEL_START_MAX
+#define WM_FUEL_START_MAX 100000u /* of a start function, which runs in the midst of a request: nothing else is answered */
+#endif
 #ifndef WM_MEMORY_MAX_BYTES
 #define WM_MEMORY_MAX_BYTES (64u * 1024u)
 #endif

@@ -34,6 +34,7 @@
 #define WM_OUTPUT_DEFAULT_BYTES (1024u * 1024u)
 #define WM_OUTPUT_MAX_BYTES (16u * 1024u * 1024u)
 #define WM_FUEL_MAX 4000000000u
+#define WM_FUEL_START_MAX 5000000u
 #define WM_FUEL_SLICE 20000u
 
 /* C stack for functions, of the process' 8 MiB. Sanitizers keep the interpreter's frames apart and make each larger. */

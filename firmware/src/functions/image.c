@@ -108,8 +108,10 @@ static int open_in(struct wm_heap *pool, struct wm_image *image, size_t min_byte
         return WM_ERR_NOMEM;
     }
     struct wm_call_env env = {.output = refuse_output, .log = log_start};
+    struct wm_quotas   quotas = image->quotas;
+    quotas.fuel = quotas.fuel < WM_FUEL_START_MAX ? quotas.fuel : WM_FUEL_START_MAX;
     struct wm_engine  *engine = NULL;
-    const int used = wm_engine_open(&engine, arena, room, image->module, &image->quotas, &env, refused);
+    const int used = wm_engine_open(&engine, arena, room, image->module, &quotas, &env, refused);
     if (used < 0) {
         wm_heap_free(pool, arena);
         return used;

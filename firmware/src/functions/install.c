@@ -12,16 +12,22 @@ static struct wm_function *free_place(struct wm_functions *fs)
     return NULL;
 }
 
-/* Open next beside what runs; where RAM is too small for both, stop the old one, try, and start the old one again. */
-static int open_beside_or_instead(struct wm_functions *fs, struct wm_image *old, struct wm_image *next,
+static int make(struct wm_functions *fs, struct wm_image *next, struct wm_install *report)
+{
+    const int err = wm_image_examine(fs->pool, next, &report->refused);
+    return err ? err : wm_image_open(fs->pool, next, &report->refused);
+}
+
+/* Make next beside what runs; where RAM is too small for both, stop the old one, try, and start the old one again. */
+static int make_beside_or_instead(struct wm_functions *fs, struct wm_image *old, struct wm_image *next,
                                   struct wm_install *report)
 {
-    int err = wm_image_open(fs->pool, next, &report->refused);
+    int err = make(fs, next, report);
     if (err != WM_ERR_NOMEM || old == NULL || old->engine == NULL) {
         return err;
     }
     wm_image_close(fs->pool, old);
-    err = wm_image_open(fs->pool, next, &report->refused);
+    err = make(fs, next, report);
     if (err) {
         struct wm_refused ignored;
         /* The room that the old one had is free again, so it fits. Should its start function fail this
@@ -44,11 +50,8 @@ int wm_functions_install(struct wm_functions *fs, struct wm_span name, int recor
 
     int err = place == NULL ? WM_ERR_NOSPACE : fs->running != NULL ? WM_ERR_BUSY : 0;
     if (!err) {
-        err = wm_image_examine(fs->pool, &next, &report->refused);
-    }
-    if (!err) {
         next.arena_bytes = fn != NULL ? fn->image.arena_bytes : 0;
-        err = open_beside_or_instead(fs, fn != NULL ? &fn->image : NULL, &next, report);
+        err = make_beside_or_instead(fs, fn != NULL ? &fn->image : NULL, &next, report);
     }
     char plain[WM_NAME_BYTES] = "";
     memcpy(plain, name.ptr, name.len);

@@ -293,6 +293,11 @@ static void call(struct wm_jobs *js, struct wm_job *job, struct wm_function *fn,
     }
 }
 
+static void fail_instance(struct wm_job *job, int err)
+{
+    fail(job, err == WM_ERR_NOMEM ? WM_JOB_NO_ROOM : WM_JOB_NO_START);
+}
+
 /* FETCH: on an instance that lives for this call only. */
 static void call_fresh(struct wm_jobs *js, struct wm_job *job, struct wm_function *fn, const struct wm_target *target)
 {
@@ -301,12 +306,15 @@ static void call_fresh(struct wm_jobs *js, struct wm_job *job, struct wm_functio
     image.engine = NULL;
     if (!target->pure) {
         fail(job, WM_JOB_NOT_PURE);
-    } else if (wm_image_open(js->pool, &image, &refused) != 0) {
-        fail(job, WM_JOB_NO_ROOM);
-    } else {
-        call(js, job, fn, &image, target);
-        wm_image_close(js->pool, &image);
+        return;
     }
+    const int err = wm_image_open(js->pool, &image, &refused);
+    if (err) {
+        fail_instance(job, err);
+        return;
+    }
+    call(js, job, fn, &image, target);
+    wm_image_close(js->pool, &image);
 }
 
 struct wm_job *wm_jobs_run(struct wm_jobs *js)
@@ -322,10 +330,11 @@ struct wm_job *wm_jobs_run(struct wm_jobs *js)
         fail(job, WM_JOB_GONE);
     } else {
         job->bytes = target.bytes;
-        if (job->fresh) {
+        const int err = job->fresh ? 0 : wm_function_refresh(js->functions, fn);
+        if (err) {
+            fail_instance(job, err);
+        } else if (job->fresh) {
             call_fresh(js, job, fn, &target);
-        } else if (wm_function_refresh(js->functions, fn) != 0) {
-            fail(job, WM_JOB_NO_ROOM);
         } else {
             call(js, job, fn, &fn->image, &target);
         }

@@ -18,6 +18,7 @@ enum wm_job_failure {
     WM_JOB_TRAP,      /* trap */
     WM_JOB_STATUS,    /* status: the application's own error */
     WM_JOB_NO_ROOM,   /* no instance could be made: the pool is too full */
+    WM_JOB_NO_START,  /* no instance could be made: its start function, or the stack */
     WM_JOB_NOT_PURE,  /* a fresh call of an export that does not declare itself pure */
 };
 

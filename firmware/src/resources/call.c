@@ -230,6 +230,10 @@ void wm_call_outcome(struct wm_env *env, const struct wm_job *job, struct wm_coa
         wm_problem(rep, WM_COAP_UNAVAILABLE, "no room", "the pool has no room for a fresh instance of '%s'", job->function);
         rep->max_age_s = 5;
         break;
+    case WM_JOB_NO_START:
+        wm_problem(rep, WM_COAP_INTERNAL_ERROR, "no instance", "'%s' did not start again: its start function, or the C stack",
+                   job->function);
+        break;
     default: /* cancelled before it ran */
         wm_problem(rep, WM_COAP_INTERNAL_ERROR, "cancelled", "the job was cancelled before it ran");
         break;

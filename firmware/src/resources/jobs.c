@@ -142,7 +142,9 @@ void wm_res_job(struct wm_env *env, const struct wm_coap_request *req, struct wm
         return;
     }
     struct wm_job *job = wm_jobs_find(env->jobs, req->path[1]);
-    if (job == NULL) {
+    if (job == NULL && req->method == WM_COAP_DELETE) {
+        rep->code = WM_COAP_DELETED; /* RFC 7252, 5.8.4: it is not there, as was asked for */
+    } else if (job == NULL) {
         wm_problem(rep, WM_COAP_NOT_FOUND, "not found", "no job of this id: it never was, or its place was needed");
     } else if (req->method == WM_COAP_DELETE) {
         cancel_or_forget(env, job, rep);
