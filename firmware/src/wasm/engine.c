@@ -14,6 +14,7 @@ struct wm_engine {
     IM3Runtime runtime;
     IM3Module  module;
     uint64_t   declared_bytes; /* of memory; 0: the instance has all of it */
+    uint32_t   table_elements; /* declared; those behind the last one that is set do not exist */
 };
 
 /* In m3_bind.c, but not in its header. A null signature is not compared. */
@@ -222,6 +223,43 @@ static int check_data(const struct opening *o, IM3Module module, uint64_t memory
     return 0;
 }
 
+/* Elements must lie inside of the table as it is declared, of which wasm3 knows nothing: it makes a table that
+ * ends with the last element. So does this, at once and for a segment of nothing too, which wasm3 takes for a
+ * lack of memory. *declared: elements of the table. */
+static int make_table(const struct opening *o, IM3Module module, uint32_t *declared)
+{
+    bytes_t at = module->elementSection;
+    const cbytes_t end = module->elementSectionEnd;
+    uint32_t needed = 0;
+    if (wm_module_table(o->bytes, declared) != 0) {
+        *declared = 0;
+    }
+    for (uint32_t i = 0; i < module->numElementSegments; i++) {
+        u32 table, count, function;
+        i32 offset;
+        u8 opcode, closing;
+        if (ReadLEB_u32(&table, &at, end) || Read_u8(&opcode, &at, end) || opcode != c_waOp_i32_const ||
+            ReadLEB_i32(&offset, &at, end) || Read_u8(&closing, &at, end) || ReadLEB_u32(&count, &at, end)) {
+            return refuse(o, WM_REFUSED_UNSUPPORTED, "an element segment does not start at a constant");
+        }
+        for (u32 k = 0; k < count; k++) {
+            if (ReadLEB_u32(&function, &at, end)) {
+                return refuse(o, WM_REFUSED_MALFORMED, "the element section is malformed");
+            }
+        }
+        const uint64_t last = (uint64_t)(uint32_t)offset + count;
+        if (last > *declared) {
+            return refuse(o, WM_REFUSED_MEMORY, "the module's elements do not fit its table");
+        }
+        needed = last > needed ? (uint32_t)last : needed;
+    }
+    if (module->numElementSegments > 0) {
+        module->table0 = wm_m3_calloc(needed > 0 ? needed : 1, sizeof(IM3Function));
+        module->table0Size = needed;
+    }
+    return 0;
+}
+
 static M3Result compile(const struct opening *o, IM3Module module)
 {
     M3Result result = m3Err_none;
@@ -284,7 +322,10 @@ static int instantiate(const struct opening *o, struct wm_engine **out)
     const uint64_t declared = (uint64_t)module->memoryInfo.initPages * PAGE_BYTES;
     const uint32_t quota = o->quotas->memory_bytes;
     const bool cut = quota != 0 && quota < declared;
-    const int err = check_data(o, module, cut ? quota : declared);
+    int err = check_data(o, module, cut ? quota : declared);
+    if (!err) {
+        err = make_table(o, module, &engine->table_elements);
+    }
     if (err) {
         return err;
     }
@@ -415,6 +456,7 @@ int wm_engine_call(struct wm_engine *engine, uint32_t function, const uint64_t *
     const struct wm_m3_run outer = wm_m3;
     wm_m3_begin(env, fuel, WM_NATIVE_STACK_BYTES);
     wm_m3.declared_bytes = engine->declared_bytes;
+    wm_m3.table_elements = engine->table_elements;
     wm_m3.heap = NULL;
     const M3Result result = wm_m3_call(f);
     env->fuel_used = wm_m3_fuel_used(fuel);

@@ -95,6 +95,12 @@ static COLD M3Result out_of_bounds(u64 address)
     return stop(address < wm_m3.declared_bytes ? WM_TRAP_MEMORY_QUOTA : WM_TRAP_MEMORY);
 }
 
+/* wasm3's table ends with the last element that is set. */
+static COLD M3Result no_element(u32 index)
+{
+    return index < wm_m3.table_elements ? m3Err_trapTableElementIsNull : m3Err_trapTableIndexOutOfRange;
+}
+
 /* Two spellings of the same, because each compiler makes the most of another one. */
 INLINE M3Result spend(void)
 {
@@ -119,16 +125,84 @@ INLINE M3Result enter(void)
     return UNLIKELY(r != NULL) ? r : spend();
 }
 
+/* ---- floats ---- */
+
+/* Rounding must make a quiet NaN of a signalling one; not every C library and compiler does. */
+INLINE f64 ceil_quiet(f64 x)
+{
+    return UNLIKELY(x != x) ? x + x : ceil(x);
+}
+
+INLINE f64 floor_quiet(f64 x)
+{
+    return UNLIKELY(x != x) ? x + x : floor(x);
+}
+
+INLINE f64 trunc_quiet(f64 x)
+{
+    return UNLIKELY(x != x) ? x + x : trunc(x);
+}
+
+INLINE f64 rint_quiet(f64 x)
+{
+    return UNLIKELY(x != x) ? x + x : rint(x);
+}
+
+/* An f32 in wasm3's register is an f64. What only moves must keep every bit, but the conversion makes a
+ * signalling NaN quiet. So NaNs go by hand: the sign and the 23 bits of the fraction move, in their order. */
+static COLD f64 widen_nan(u32 bits)
+{
+    const u64 wide = (u64)(bits & 0x80000000u) << 32 | 0x7ff0000000000000u | (u64)(bits & 0x007fffffu) << 29;
+    f64 value;
+    memcpy(&value, &wide, sizeof value);
+    return value;
+}
+
+static COLD u32 narrow_nan(u64 wide)
+{
+    return (u32)(wide >> 32 & 0x80000000u) | 0x7f800000u | (u32)(wide >> 29 & 0x007fffffu);
+}
+
+INLINE f64 widen(u32 bits)
+{
+    f32 value;
+    memcpy(&value, &bits, sizeof value);
+    return UNLIKELY(bits << 1 > 0xff000000u) ? widen_nan(bits) : value;
+}
+
+INLINE u32 narrow(f64 value)
+{
+    u64 wide;
+    memcpy(&wide, &value, sizeof wide);
+    if (UNLIKELY(wide << 1 > 0xffe0000000000000u)) {
+        return narrow_nan(wide);
+    }
+    const f32 rounded = (f32)value;
+    u32 bits;
+    memcpy(&bits, &rounded, sizeof bits);
+    return bits;
+}
+
 /* ---- the operations ---- */
 
 /* Loads and stores have the address in a variable of this name. MemCopy and MemFill have not, and take this
  * one: for them a cut memory alone decides. */
 enum { operand = 0 };
 #define m3Err_trapOutOfBoundsMemoryAccess out_of_bounds(operand)
+#define m3Err_trapTableIndexOutOfRange    no_element(tableIndex)
 #define m3_Yield                          enter
+#define ceil                              ceil_quiet
+#define floor                             floor_quiet
+#define trunc                             trunc_quiet
+#define rint                              rint_quiet
 INLINE m3ret_t vectorcall Call(d_m3OpSig); /* one function with the operation that calls, and one frame */
 #include "m3_exec.h"
+#undef rint
+#undef trunc
+#undef floor
+#undef ceil
 #undef m3_Yield
+#undef m3Err_trapTableIndexOutOfRange
 #undef m3Err_trapOutOfBoundsMemoryAccess
 
 /* The accumulators are empty where a loop begins. wasm3 sets them to 0; whatever they hold will do. */
@@ -206,6 +280,126 @@ d_m3Op(WmMemFill)
     return UNLIKELY(r != NULL) ? r : op_MemFill(d_m3OpAllArgs);
 }
 
+/* What moves an f32 from or to the register, or touches no more than its sign; as wasm3's otherwise. */
+#define F32_SIGN 0x80000000u
+
+#define F32_TO_REGISTER(NAME, BITS)   \
+    d_m3Op(NAME)                      \
+    {                                 \
+        const u32 bits = (BITS);      \
+        _fp0 = widen(bits);           \
+        nextOp();                     \
+    }
+
+F32_TO_REGISTER(WmSetRegister_f32, slot(u32))
+F32_TO_REGISTER(f32_WmReinterpret_i32_r_r, (u32)_r0)
+F32_TO_REGISTER(f32_WmReinterpret_i32_r_s, slot(u32))
+F32_TO_REGISTER(f32_WmAbs_r, narrow(_fp0) & ~F32_SIGN)
+F32_TO_REGISTER(f32_WmAbs_s, slot(u32) & ~F32_SIGN)
+F32_TO_REGISTER(f32_WmNegate_r, narrow(_fp0) ^ F32_SIGN)
+F32_TO_REGISTER(f32_WmNegate_s, slot(u32) ^ F32_SIGN)
+
+INLINE u32 copy_sign(u32 magnitude, u32 sign)
+{
+    return (magnitude & ~F32_SIGN) | (sign & F32_SIGN);
+}
+
+d_m3Op(f32_WmCopySign_rs)
+{
+    const u32 magnitude = slot(u32);
+    _fp0 = widen(copy_sign(magnitude, narrow(_fp0)));
+    nextOp();
+}
+
+d_m3Op(f32_WmCopySign_sr)
+{
+    const u32 sign = slot(u32);
+    _fp0 = widen(copy_sign(narrow(_fp0), sign));
+    nextOp();
+}
+
+d_m3Op(f32_WmCopySign_ss)
+{
+    const u32 sign = slot(u32);
+    const u32 magnitude = slot(u32);
+    _fp0 = widen(copy_sign(magnitude, sign));
+    nextOp();
+}
+
+/* The second operand comes first, then the first one; the condition comes before both. */
+#define F32_SELECT(NAME, CONDITION, SECOND, FIRST)       \
+    d_m3Op(NAME)                                         \
+    {                                                    \
+        const i32 condition = (i32)(CONDITION);          \
+        const u32 second = (SECOND);                     \
+        const u32 first = (FIRST);                       \
+        _fp0 = widen(condition ? first : second);        \
+        nextOp();                                        \
+    }
+
+F32_SELECT(WmSelect_f32_rss, _r0, slot(u32), slot(u32))
+F32_SELECT(WmSelect_f32_rrs, _r0, narrow(_fp0), slot(u32))
+F32_SELECT(WmSelect_f32_rsr, _r0, slot(u32), narrow(_fp0))
+F32_SELECT(WmSelect_f32_sss, slot(i32), slot(u32), slot(u32))
+F32_SELECT(WmSelect_f32_srs, slot(i32), narrow(_fp0), slot(u32))
+F32_SELECT(WmSelect_f32_ssr, slot(i32), slot(u32), narrow(_fp0))
+
+d_m3Op(WmSetSlot_f32)
+{
+    slot(u32) = narrow(_fp0);
+    nextOp();
+}
+
+d_m3Op(WmPreserveSetSlot_f32)
+{
+    u32 *to = slot_ptr(u32);
+    u32 *preserved = slot_ptr(u32);
+    *preserved = *to;
+    *to = narrow(_fp0);
+    nextOp();
+}
+
+d_m3Op(WmSetGlobal_f32)
+{
+    u32 *global = immediate(u32 *);
+    *global = narrow(_fp0);
+    nextOp();
+}
+
+d_m3Op(i32_WmReinterpret_f32_r_r)
+{
+    _r0 = (i32)narrow(_fp0);
+    nextOp();
+}
+
+d_m3Op(i32_WmReinterpret_f32_s_r)
+{
+    slot(u32) = narrow(_fp0);
+    nextOp();
+}
+
+/* The address is in the register or in a slot, before or after the offset. */
+#define F32_ACCESS(NAME, FIRST, SECOND, WHAT)                     \
+    d_m3Op(NAME)                                                  \
+    {                                                             \
+        u64 address = (FIRST);                                    \
+        address += (SECOND);                                      \
+        if (UNLIKELY(address + sizeof(u32) > _mem->length)) {     \
+            return out_of_bounds(address);                        \
+        }                                                         \
+        u8 *at = m3MemData(_mem) + address;                       \
+        u32 bits;                                                 \
+        WHAT;                                                     \
+        nextOp();                                                 \
+    }
+#define F32_LOAD  (memcpy(&bits, at, sizeof bits), _fp0 = widen(bits))
+#define F32_STORE (bits = narrow(_fp0), memcpy(at, &bits, sizeof bits))
+
+F32_ACCESS(f32_WmLoad_f32_r, (u32)_r0, immediate(u32), F32_LOAD)
+F32_ACCESS(f32_WmLoad_f32_s, slot(u32), immediate(u32), F32_LOAD)
+F32_ACCESS(f32_WmStore_f32_rr, (u32)_r0, immediate(u32), F32_STORE)
+F32_ACCESS(f32_WmStore_f32_rs, slot(u32), immediate(u32), F32_STORE)
+
 /* ---- the compiler ---- */
 
 /* It calls itself for every block in a block, and each level reads opcodes: so the stack is checked here. */
@@ -215,11 +409,36 @@ static M3Result read_opcode(m3opcode_t *opcode, bytes_t *bytes, cbytes_t end)
     return r != NULL ? r : Read_opcode(opcode, bytes, end);
 }
 
-#define op_Loop     op_WmLoop
-#define op_MemGrow  op_WmMemGrow
-#define op_MemCopy  op_WmMemCopy
-#define op_MemFill  op_WmMemFill
-#define Read_opcode read_opcode
+#define op_Loop                     op_WmLoop
+#define op_MemGrow                  op_WmMemGrow
+#define op_MemCopy                  op_WmMemCopy
+#define op_MemFill                  op_WmMemFill
+#define op_SetRegister_f32          op_WmSetRegister_f32
+#define op_f32_Reinterpret_i32_r_r  op_f32_WmReinterpret_i32_r_r
+#define op_f32_Reinterpret_i32_r_s  op_f32_WmReinterpret_i32_r_s
+#define op_f32_Abs_r                op_f32_WmAbs_r
+#define op_f32_Abs_s                op_f32_WmAbs_s
+#define op_f32_Negate_r             op_f32_WmNegate_r
+#define op_f32_Negate_s             op_f32_WmNegate_s
+#define op_f32_CopySign_rs          op_f32_WmCopySign_rs
+#define op_f32_CopySign_sr          op_f32_WmCopySign_sr
+#define op_f32_CopySign_ss          op_f32_WmCopySign_ss
+#define op_Select_f32_rss           op_WmSelect_f32_rss
+#define op_Select_f32_rrs           op_WmSelect_f32_rrs
+#define op_Select_f32_rsr           op_WmSelect_f32_rsr
+#define op_Select_f32_sss           op_WmSelect_f32_sss
+#define op_Select_f32_srs           op_WmSelect_f32_srs
+#define op_Select_f32_ssr           op_WmSelect_f32_ssr
+#define op_SetSlot_f32              op_WmSetSlot_f32
+#define op_PreserveSetSlot_f32      op_WmPreserveSetSlot_f32
+#define op_SetGlobal_f32            op_WmSetGlobal_f32
+#define op_i32_Reinterpret_f32_r_r  op_i32_WmReinterpret_f32_r_r
+#define op_i32_Reinterpret_f32_s_r  op_i32_WmReinterpret_f32_s_r
+#define op_f32_Load_f32_r           op_f32_WmLoad_f32_r
+#define op_f32_Load_f32_s           op_f32_WmLoad_f32_s
+#define op_f32_Store_f32_rr         op_f32_WmStore_f32_rr
+#define op_f32_Store_f32_rs         op_f32_WmStore_f32_rs
+#define Read_opcode                 read_opcode
 #include "m3_compile.c"
 #undef Read_opcode
 

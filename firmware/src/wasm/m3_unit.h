@@ -17,6 +17,7 @@ struct wm_m3_run {
     uintptr_t entry, limit; /* stack pointer at the start; lowest one allowed */
     struct wm_call_env *env;
     uint64_t  declared_bytes;   /* memory that the module believes in; 0: it has all of it */
+    uint32_t  table_elements;   /* of the table that the module believes in */
     enum wm_trap_kind trap;     /* set where wm_m3_stopped is returned */
 
     struct wm_heap *heap;       /* while a module is opened: where wasm3 allocates */

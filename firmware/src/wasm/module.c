@@ -450,6 +450,19 @@ int wm_module_memory(struct wm_span module, uint32_t *initial_pages, uint32_t *m
     return count == 0 ? WM_ERR_NOTFOUND : get_limits(&r, initial_pages, max_pages);
 }
 
+int wm_module_table(struct wm_span module, uint32_t *elements)
+{
+    struct reader r;
+    uint32_t count, max;
+    int err = find_entries(module, SECTION_TABLE, &r, &count);
+    if (err) {
+        return err;
+    }
+    uint8_t type;
+    err = count == 0 ? WM_ERR_NOTFOUND : get_byte(&r, &type);
+    return err ? err : get_limits(&r, elements, &max);
+}
+
 int wm_module_custom(struct wm_span module, const char *name, struct wm_span *out)
 {
     struct reader r;

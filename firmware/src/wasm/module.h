@@ -42,6 +42,8 @@ int wm_module_signature(struct wm_span module, uint32_t function, struct wm_sign
 int wm_module_global_i32(struct wm_span module, uint32_t global, uint32_t *out);
 /* Declared pages; WM_ERR_NOTFOUND: no memory. max_pages is 65536 where none is given. */
 int wm_module_memory(struct wm_span module, uint32_t *initial_pages, uint32_t *max_pages);
+/* Declared elements of the table; WM_ERR_NOTFOUND: no table, or an imported one. */
+int wm_module_table(struct wm_span module, uint32_t *elements);
 /* Content of the first custom section of this name. */
 int wm_module_custom(struct wm_span module, const char *name, struct wm_span *out);
 
