@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support import HOST, SANITIZER_OPTIONS, STM32, RunningNode, built, start_node
+from support import HOST, SANITIZER_OPTIONS, STM32, RunningNode, built, built_tests, start_node
 
 from wasmote.adapters import build
 from wasmote.adapters.project import Project
@@ -102,11 +102,7 @@ class ProgramResult:
 
 def unit_programs() -> Path:
     """The folder of the unit tests' programs, built with sanitizers."""
-    if not Path("/usr/include/cmocka.h").exists() and not os.environ.get("CMOCKA_INCLUDE_DIR"):
-        pytest.skip("the C unit tests need libcmocka-dev")
-    if find_tool("wat2wasm") is None:
-        pytest.skip("the C unit tests need wabt")
-    return built(HOST, build.Variant(sanitize=True, tests=True)).parent / "tests"
+    return built_tests() / "tests"
 
 
 @functools.cache

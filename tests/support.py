@@ -16,6 +16,7 @@ import pytest
 
 from wasmote.adapters import boards, build
 from wasmote.adapters.project import Project
+from wasmote.adapters.tools import find_tool
 from wasmote.errors import MissingError, WasmoteError
 
 HOST = "host"
@@ -42,6 +43,15 @@ def built(board_name: str, variant: build.Variant = build.PLAIN) -> Path:
     if isinstance(outcome, WasmoteError):
         pytest.fail(str(outcome), pytrace=False)
     return outcome
+
+
+def built_tests() -> Path:
+    """The folder of a host build with sanitizers and all C test programs."""
+    if not Path("/usr/include/cmocka.h").exists() and not os.environ.get("CMOCKA_INCLUDE_DIR"):
+        pytest.skip("the C tests need libcmocka-dev")
+    if find_tool("wat2wasm") is None:
+        pytest.skip("the C tests need wabt")
+    return built(HOST, build.Variant(sanitize=True, tests=True)).parent
 
 
 @functools.cache
