@@ -225,6 +225,55 @@ static void test_engine_numbers(void **state)
     assert_int_equal(wm_engine_memory(t.engine).len, 0);
 }
 
+static void test_engine_keeps_the_bits_of_floats(void **state)
+{
+    (void)state;
+    open_module("float_bits");
+    static const uint32_t bits[] = {
+        0, 1, 0x3f800000, 0x007fffff, 0x00800000, 0x7f7fffff, 0x7f800000, /* numbers and infinity */
+        0x7f800001, 0x7fa00000, 0x7fbfffff,                               /* signalling NaNs */
+        0x7fc00000, 0x7fc12345, 0x7fffffff,                               /* quiet ones */
+    };
+    for (size_t i = 0; i < 2 * sizeof bits / sizeof bits[0]; i++) {
+        const uint64_t plus = bits[i / 2], minus = plus | 0x80000000u;
+        const uint64_t x = i % 2 ? minus : plus;
+        assert_true(call1("copy", ARGS(x)) == x);
+        assert_true(call1("copy_to", ARGS(x, 100)) == x);
+        assert_true(call1("local", ARGS(x)) == x);
+        assert_true(call1("global", ARGS(x)) == plus);
+        assert_true(call1("select", ARGS(x, 1)) == plus);
+        assert_true(call1("select", ARGS(x, 0)) == f32_bits(1.0f));
+        assert_true(call1("select_other", ARGS(x, 1)) == plus);
+        assert_true(call1("select_other", ARGS(x, 0)) == f32_bits(1.0f));
+        assert_true(call1("abs", ARGS(x)) == plus);
+        assert_true(call1("neg", ARGS(x)) == (x ^ 0x80000000u));
+        for (unsigned negative = 0; negative < 2; negative++) {
+            const uint64_t sign = negative ? f32_bits(-2.0f) : f32_bits(2.0f);
+            assert_true(call1("sign", ARGS(x, sign)) == (negative ? minus : plus));
+            assert_true(call1("sign_of", ARGS(x, sign)) == (negative ? plus : minus));
+            assert_true(call1("sign_both", ARGS(x, sign)) == (negative ? minus : plus));
+        }
+    }
+    assert_int_equal(trap_in("copy_to", ARGS(0, 65529)), WM_TRAP_MEMORY); /* 4 bytes at 65533 */
+    assert_true(call1("copy_to", ARGS(7, 65528)) == 7);
+}
+
+static void test_engine_makes_nans_quiet(void **state)
+{
+    (void)state;
+    open_module("float_bits");
+    static const char *const rounding[] = {"ceil", "floor", "trunc", "nearest"};
+    for (size_t i = 0; i < 4; i++) {
+        assert_true((call1(rounding[i], ARGS(0x7ff4000000000000)) & 0x7ff8000000000000) == 0x7ff8000000000000);
+        assert_true((call1(rounding[i], ARGS(0xfff0000000000001)) & 0x7ff8000000000000) == 0x7ff8000000000000);
+        assert_true(call1(rounding[i], ARGS(f64_bits(-3.0))) == f64_bits(i == 1 ? 3.0 : -3.0));
+    }
+    assert_true(call1("ceil", ARGS(f64_bits(-0.5))) == f64_bits(-0.0));
+    assert_true(call1("floor", ARGS(f64_bits(0.5))) == f64_bits(-1.0));
+    assert_true(call1("nearest", ARGS(f64_bits(2.5))) == f64_bits(2.0));
+    assert_true((call1("add_32", ARGS(0x7fa00000)) & 0x7fc00000) == 0x7fc00000);
+}
+
 static void test_engine_streams(void **state)
 {
     (void)state;
@@ -845,6 +894,17 @@ static void test_engine_asserts_bad_calls(void **state)
     expect_assert_failure(wm_engine_call(t.engine, 1000, NULL, NULL, 10, &t.env, &t.trap));
 }
 
+static void test_engine_tables_have_their_declared_size(void **state)
+{
+    (void)state;
+    expect_refused("elements_outside", WM_REFUSED_MEMORY);
+    open_module("elements_none");
+    assert_int_equal(trap_in("call", ARGS(0)), WM_TRAP_NULL_CALL);
+    assert_int_equal(trap_in("call", ARGS(2)), WM_TRAP_NULL_CALL);
+    assert_int_equal(trap_in("call", ARGS(3)), WM_TRAP_TABLE);
+    assert_int_equal(trap_in("call", ARGS(0xffffffff)), WM_TRAP_TABLE);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(test_engine_##name, setup, teardown)
 
 int main(void)
@@ -854,6 +914,8 @@ int main(void)
     pool_free = wm_heap_free_bytes(pool);
     const struct CMUnitTest tests[] = {
         TEST(numbers),
+        TEST(keeps_the_bits_of_floats),
+        TEST(makes_nans_quiet),
         TEST(streams),
         TEST(output_quota),
         TEST(log_and_clock),
@@ -864,6 +926,7 @@ int main(void)
         TEST(refuses_what_is_no_module),
         TEST(refuses_a_small_arena),
         TEST(refuses_a_bad_start),
+        TEST(tables_have_their_declared_size),
         TEST(runs_start),
         TEST(refuses_deep_nesting),
         TEST(traps),

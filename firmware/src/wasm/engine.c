@@ -223,43 +223,6 @@ static int check_data(const struct opening *o, IM3Module module, uint64_t memory
     return 0;
 }
 
-/* Elements must lie inside of the table as it is declared, of which wasm3 knows nothing: it makes a table that
- * ends with the last element. So does this, at once and for a segment of nothing too, which wasm3 takes for a
- * lack of memory. *declared: elements of the table. */
-static int make_table(const struct opening *o, IM3Module module, uint32_t *declared)
-{
-    bytes_t at = module->elementSection;
-    const cbytes_t end = module->elementSectionEnd;
-    uint32_t needed = 0;
-    if (wm_module_table(o->bytes, declared) != 0) {
-        *declared = 0;
-    }
-    for (uint32_t i = 0; i < module->numElementSegments; i++) {
-        u32 table, count, function;
-        i32 offset;
-        u8 opcode, closing;
-        if (ReadLEB_u32(&table, &at, end) || Read_u8(&opcode, &at, end) || opcode != c_waOp_i32_const ||
-            ReadLEB_i32(&offset, &at, end) || Read_u8(&closing, &at, end) || ReadLEB_u32(&count, &at, end)) {
-            return refuse(o, WM_REFUSED_UNSUPPORTED, "an element segment does not start at a constant");
-        }
-        for (u32 k = 0; k < count; k++) {
-            if (ReadLEB_u32(&function, &at, end)) {
-                return refuse(o, WM_REFUSED_MALFORMED, "the element section is malformed");
-            }
-        }
-        const uint64_t last = (uint64_t)(uint32_t)offset + count;
-        if (last > *declared) {
-            return refuse(o, WM_REFUSED_MEMORY, "the module's elements do not fit its table");
-        }
-        needed = last > needed ? (uint32_t)last : needed;
-    }
-    if (module->numElementSegments > 0) {
-        module->table0 = wm_m3_calloc(needed > 0 ? needed : 1, sizeof(IM3Function));
-        module->table0Size = needed;
-    }
-    return 0;
-}
-
 static M3Result compile(const struct opening *o, IM3Module module)
 {
     M3Result result = m3Err_none;
@@ -322,10 +285,7 @@ static int instantiate(const struct opening *o, struct wm_engine **out)
     const uint64_t declared = (uint64_t)module->memoryInfo.initPages * PAGE_BYTES;
     const uint32_t quota = o->quotas->memory_bytes;
     const bool cut = quota != 0 && quota < declared;
-    int err = check_data(o, module, cut ? quota : declared);
-    if (!err) {
-        err = make_table(o, module, &engine->table_elements);
-    }
+    const int err = check_data(o, module, cut ? quota : declared);
     if (err) {
         return err;
     }
@@ -342,7 +302,17 @@ static int instantiate(const struct opening *o, struct wm_engine **out)
         engine->runtime->memoryLimit = quota;
         module->memoryInfo.initPages = (quota + PAGE_BYTES - 1) / PAGE_BYTES;
     }
+    if (module->numElementSegments > 0) {
+        module->table0 = wm_m3_calloc(1, sizeof(IM3Function)); /* wasm3 takes no table for a lack of memory */
+    }
     result = m3_LoadModule(engine->runtime, module);
+    /* wasm3 knows nothing of the table's declared size: its table ends with the last element. */
+    if (wm_module_table(o->bytes, &engine->table_elements) != 0) {
+        engine->table_elements = 0;
+    }
+    if (!result && module->table0Size > engine->table_elements) {
+        return refuse(o, WM_REFUSED_MEMORY, "the module's elements do not fit its table");
+    }
     if (!result) {
         engine->runtime->memory.numPages = declared_pages; /* what memory.size says */
         m3_Free(module->dataSegments);

@@ -163,14 +163,20 @@ static COLD u32 narrow_nan(u64 wide)
     return (u32)(wide >> 32 & 0x80000000u) | 0x7f800000u | (u32)(wide >> 29 & 0x007fffffu);
 }
 
-INLINE f64 widen(u32 bits)
+#ifdef __OPTIMIZE_SIZE__
+#define CONVERSION static __attribute__((noinline)) /* on a chip without f64 it is a call in any case */
+#else
+#define CONVERSION INLINE
+#endif
+
+CONVERSION f64 widen(u32 bits)
 {
     f32 value;
     memcpy(&value, &bits, sizeof value);
     return UNLIKELY(bits << 1 > 0xff000000u) ? widen_nan(bits) : value;
 }
 
-INLINE u32 narrow(f64 value)
+CONVERSION u32 narrow(f64 value)
 {
     u64 wide;
     memcpy(&wide, &value, sizeof wide);
