@@ -130,6 +130,20 @@ def test_sources_missing_everywhere_names_the_places(index: tuple[str, Path], tm
         fetch(source(), PipConfig(no_index=True))
 
 
+def test_sources_after_an_unpacking_that_was_cut_off(index: tuple[str, Path], tmp_path: Path) -> None:
+    """Killed between any two steps: a temporary folder is left, or a folder without its stamp."""
+    url, served = index
+    (served / "thing-1.0.tar.gz").write_bytes(GOOD)
+    into = tmp_path / "third_party"
+    for left in (".unpack-x/thing-1.0/src/a.c", "thing-1.0/src/b.c"):
+        (into / left).parent.mkdir(parents=True)
+        (into / left).write_bytes(b"half")
+    ensure_sources([source()], into, config=PipConfig(index_url=url))
+    found = {path.name for path in into.rglob("*") if path.is_file()}
+    assert found == {".lock", ".wasmote-sha256", "LICENSE", "a.c"}
+    assert (into / "thing-1.0/src/a.c").read_bytes() == b"int a;\n"
+
+
 def test_sources_unreachable_index_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(MissingError) as caught:
         fetch(source(), PipConfig(index_url="http://127.0.0.1:9/simple", timeout_s=2))

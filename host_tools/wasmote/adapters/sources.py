@@ -88,6 +88,8 @@ def ensure_sources(
         for source in sources:
             if _stamp(into / source.directory) == source.sha256:
                 continue
+            for cut_off in into.glob(".unpack-*"):
+                shutil.rmtree(cut_off, ignore_errors=True)
             if config is None:
                 config = read_pip_config()
             progress(f"fetching {source.filename} ({source.what})")
