@@ -113,6 +113,9 @@ static int open_in(struct wm_heap *pool, struct wm_image *image, size_t min_byte
     struct wm_engine  *engine = NULL;
     const int used = wm_engine_open(&engine, arena, room, image->module, &quotas, &env, refused);
     if (used < 0) {
+        if (refused->reason == WM_REFUSED_INVALID) {
+            refused->reason = WM_REFUSED_LIMIT; /* it has been validated, so what wasm3 cannot compile is its limit */
+        }
         wm_heap_free(pool, arena);
         return used;
     }
