@@ -36,7 +36,7 @@ def suite_dir() -> Path:
 def missing() -> str | None:
     """Why the suite cannot run here, or None."""
     if not any(suite_dir().glob("*.wast")):
-        return f"the core test suite is not at {suite_dir()} (WASMOTE_SPEC_DIR)"
+        return f"no WebAssembly core test suite (.wast files) in {suite_dir()}; WASMOTE_SPEC_DIR names another folder"
     if shutil.which("wast2json") is None:
         return "wast2json is missing (Debian package wabt)"
     return None
