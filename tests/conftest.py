@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -29,6 +30,13 @@ UNIT = ROOT / "tests" / "unit"
 _CASE = re.compile(r"^(?:static )?void (test_\w+)\(void \*\*", re.MULTILINE)
 _TAP = re.compile(r"(ok|not ok) \d+ - (\w+)(.*)")
 _PROGRAM_TIMEOUT_S = 300
+
+
+def pytest_configure() -> None:
+    # A shell starts what ends in `&` with SIGINT ignored, and everything below inherits that: commands which tests end
+    # with Ctrl-C would go on for ever.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # ---- C unit tests ----

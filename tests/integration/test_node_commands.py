@@ -207,7 +207,11 @@ def test_commands_logs_follow(wasmote: Wasmote, host_node: Any) -> None:
             later = json.loads(follow.stdout.readline())
         finally:
             follow.send_signal(signal.SIGINT)
-            _out, err = follow.communicate(timeout=10)
+            try:
+                _out, err = follow.communicate(timeout=10)
+            except subprocess.TimeoutExpired:
+                follow.kill()
+                raise
     assert later["number"] == first["number"] + 1 and "fib" in later["text"]
     assert follow.returncode == ExitCode.INTERRUPTED and "Traceback" not in err
 
