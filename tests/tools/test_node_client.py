@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import Callable
@@ -452,3 +453,29 @@ async def test_node_serial_device_that_does_not_exist() -> None:
         async with Node("/dev/ttyNOPE7"):
             pass
     assert "serial device" in caught.value.next_step
+
+
+async def test_node_datagrams_after_the_end_are_ignored() -> None:
+    """As from a chatty node, or the reply to the end of an observation."""
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(5)
+
+        def answer_and_go_on() -> None:
+            request, peer = server.recvfrom(1500)
+            token = request[4 : 4 + (request[0] & 15)]
+            reply = bytes([0x60 | len(token), 0x84]) + request[2:4] + token  # an ACK with 4.04
+            end_s = time.monotonic() + 0.1
+            with contextlib.suppress(OSError):  # the client's socket is gone
+                while time.monotonic() < end_s:
+                    server.sendto(reply, peer)
+
+        for _ in range(5):
+            talker = asyncio.create_task(asyncio.to_thread(answer_and_go_on))
+            async with Node(f"coap://127.0.0.1:{server.getsockname()[1]}") as node:
+                with pytest.raises(RefusedError):
+                    await node.info("any")
+            await talker
+    assert complaints == []

@@ -122,7 +122,8 @@ class CoapClient:
     async def close(self) -> None:
         if self._context is not None:
             context, self._context = self._context, None
-            await context.shutdown()
+            with _late_datagrams_ignored():
+                await context.shutdown()
 
     async def __aenter__(self) -> CoapClient:
         await self.start()
@@ -501,6 +502,28 @@ def _block(option: Any) -> Block | None:
     if option is None:
         return None
     return Block(int(option.block_number), bool(option.more), int(option.size_exponent))
+
+
+@contextlib.contextmanager
+def _late_datagrams_ignored() -> Iterator[None]:
+    """aiocoap closes a socket some turns of the loop after it has taken down what reads from it. A datagram that
+    comes in between, such as the reply to the end of an observation, would print a traceback."""
+    loop = asyncio.get_running_loop()
+    before = loop.get_exception_handler()
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if isinstance(context.get("exception"), AttributeError) and "_read_ready" in context["message"]:
+            return
+        if before is None:
+            loop.default_exception_handler(context)
+        else:
+            before(loop, context)
+
+    loop.set_exception_handler(handle)
+    try:
+        yield
+    finally:
+        loop.set_exception_handler(before)
 
 
 def _quiet_aiocoap() -> None:
