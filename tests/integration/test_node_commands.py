@@ -205,6 +205,7 @@ def test_commands_logs_follow(wasmote: Wasmote, host_node: Any) -> None:
             time.sleep(0.3)
             wasmote("push", "fib")
             later = json.loads(follow.stdout.readline())
+            time.sleep(0.5)  # it waits again: that is when people press Ctrl-C
         finally:
             follow.send_signal(signal.SIGINT)
             try:

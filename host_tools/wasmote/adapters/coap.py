@@ -163,7 +163,7 @@ class CoapClient:
         try:
             try:
                 with self._telling(request, 0):
-                    first = await asyncio.wait_for(exchange.response, self.tuning.whole_wait_s)
+                    first = await self._response(exchange)
             except TimeoutError:
                 raise self._silent(request) from None
             except aiocoap_error.Error as error:
@@ -316,7 +316,7 @@ class CoapClient:
         exchange = self._context.request(message, handle_blockwise=False)
         try:
             with self._telling(request, tries_left if repeatable else 0):
-                reply = _reply(await asyncio.wait_for(exchange.response, self.tuning.whole_wait_s))
+                reply = _reply(await self._response(exchange))
         except (TimeoutError, aiocoap_error.TimeoutError):
             raise NoAnswer from None
         except aiocoap_error.Error as error:
@@ -328,6 +328,20 @@ class CoapClient:
         if reply.code == messages.SERVER_ERROR and problem.decode(reply).reply_forgotten:
             raise NoAnswer  # it was carried out, but what it gave is lost: no better than silence
         return reply
+
+    async def _response(self, exchange: Any) -> aiocoap.Message:
+        """The response to a request. Behind a shield: aiocoap cannot take it that its future is cancelled (Ctrl-C)
+        in the very turn of the loop in which the response comes in. And not by wait_for, which in that turn would
+        swallow the cancellation. Raises TimeoutError, aiocoap's errors."""
+
+        def seen(future: asyncio.Future[aiocoap.Message]) -> None:
+            if not future.cancelled():
+                future.exception()  # or asyncio would complain that nobody asked
+
+        exchange.response.add_done_callback(seen)
+        async with asyncio.timeout(self.tuning.whole_wait_s):
+            response: aiocoap.Message = await asyncio.shield(exchange.response)
+        return response
 
     @contextlib.contextmanager
     def _telling(self, request: Request, tries_left: int) -> Iterator[None]:
