@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 import traceback
@@ -12,10 +11,10 @@ import click
 
 from wasmote import __version__
 from wasmote.cli.base import Session
+from wasmote.cli.lazy import LazyGroup
 from wasmote.errors import ExitCode, WasmoteError
 
-# Section -> command -> (module in wasmote.cli, what it does). A module is imported when its command is used, and has
-# the command as `command`. Only these lines change when a command is added.
+# Only these lines change when a command is added.
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Boards": {
         "boards": ("boards", "list the boards and how far each is proven"),
@@ -47,21 +46,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
 }
 
 
-class LazyGroup(click.Group):
-    """A group that imports a command's module only to run it."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for section in COMMANDS.values() for name in section]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        for section in COMMANDS.values():
-            if cmd_name in section:
-                module = importlib.import_module(f"wasmote.cli.{section[cmd_name][0]}")
-                found = module.command
-                assert isinstance(found, click.Command)
-                found.name = cmd_name
-                return found
-        return None
+class MainGroup(LazyGroup):
+    """All of `wasmote`."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -71,27 +57,17 @@ class LazyGroup(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return ExitCode.OK
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as err:
-            names = ", ".join(self.list_commands(ctx))
-            raise click.UsageError(f"{err.message}\nCommands: {names}", ctx) from None
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for title, section in COMMANDS.items():
-            with formatter.section(title):
-                formatter.write_dl([(name, text) for name, (_module, text) in section.items()])
-
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(int(code)), code.meaning) for code in ExitCode])
 
 
 @click.command(
-    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=MainGroup,
+    sections=COMMANDS,
+    package="wasmote.cli",
+    plugins="Fleet",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option(
     "-t",

@@ -1,0 +1,1 @@
+"""The commands `wasmote fleet ...`, one a file. They print; nothing below them does."""

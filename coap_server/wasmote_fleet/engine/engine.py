@@ -1,0 +1,78 @@
+"""The engine as the rest of the server sees it: a driver, and what is made of its buckets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wasmote_fleet.engine.blobs import Blobs
+from wasmote_fleet.engine.clock import Clock, SystemClock
+from wasmote_fleet.engine.errors import EngineError
+from wasmote_fleet.engine.interface import (
+    Calls,
+    Driver,
+    EngineInfo,
+    KeyValue,
+    Log,
+    Queue,
+    QueuePolicy,
+)
+from wasmote_fleet.engine.leases import Leases
+
+# Deletions that a watch can still catch up with.
+REMEMBER_DELETIONS_S = 24 * 3600.0
+
+
+class Engine:
+    """kv: the fleet's keys and values. Others are made or asked for by name; the same name is the same thing."""
+
+    def __init__(self, driver: Driver, clock: Clock, kv: KeyValue, leases: KeyValue, blobs: KeyValue) -> None:
+        self._driver = driver
+        self.clock = clock
+        self.kv = kv
+        self.leases = Leases(leases, clock)
+        self.blobs = Blobs(blobs, clock)
+
+    @classmethod
+    async def start(cls, driver: Driver, clock: Clock) -> Engine:
+        """An engine on a driver that is open."""
+        buckets = [await driver.bucket(name) for name in ("fleet", "leases", "blobs")]
+        return cls(driver, clock, *buckets)
+
+    @property
+    def calls(self) -> Calls:
+        """Requests and replies between servers."""
+        return self._driver.calls
+
+    async def queue(self, name: str, policy: QueuePolicy = QueuePolicy()) -> Queue:  # noqa: B008
+        """The queue of this name."""
+        return await self._driver.queue(name, policy)
+
+    async def log(self, name: str) -> Log:
+        """The log of this name."""
+        return await self._driver.log(name)
+
+    async def info(self) -> EngineInfo:
+        """What keeps the data, and what an acknowledged write survives."""
+        return await self._driver.info()
+
+    async def compact(self) -> None:
+        """Forget old deletions; for the server to call every hour or so. Any of several servers may."""
+        await self.kv.compact(REMEMBER_DELETIONS_S)
+        await self.leases.compact(REMEMBER_DELETIONS_S)
+        await self.blobs.compact(0)
+
+    async def close(self) -> None:
+        """As Driver.close."""
+        await self._driver.close()
+
+
+async def open_engine(location: str | Path, *, clock: Clock | None = None) -> Engine:
+    """The engine at a file (made if it is not there: SQLite) or a NATS server (nats://host:port, several separated by
+    commas; #NAME behind it keeps fleets that share a server apart). Raises DataInUse, DataUnusable,
+    EngineUnavailable."""
+    clock = clock or SystemClock()
+    if isinstance(location, str) and "://" in location:
+        raise EngineError(f"no engine for {location}", next_step="give a file")
+    from wasmote_fleet.engine.sqlite.driver import SqliteDriver
+
+    return await Engine.start(await SqliteDriver.open(Path(location), clock), clock)

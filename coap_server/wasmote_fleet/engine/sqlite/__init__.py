@@ -1,0 +1,1 @@
+"""The engine in one SQLite file, for one process."""
