@@ -2,6 +2,8 @@
  *
  *   open ID PATH            -> open | refused REASON TEXT
  *   call ID NAME CELL ...   -> return CELL ... | trap KIND | absent
+ *   stack ID BYTES          -> stack: the wasm stack of what is opened from here on
+ *   sweep ID                -> swept ANSWER ...: calls every export with zeros; return, or trap:KIND
  *   close ID                -> close
  *
  * ID is a small number, NAME an export's name in hexadecimal digits after an x, a CELL 16 of them. REASON is
@@ -27,6 +29,7 @@ struct instance {
 };
 
 static struct instance instances[INSTANCES];
+static uint32_t stack_bytes = WM_WASM_STACK_DEFAULT_BYTES;
 
 static const char *const reasons[] = {
     [WM_REFUSED_MALFORMED] = "malformed",
@@ -115,11 +118,11 @@ static int start(struct instance *it, struct wm_refused *refused)
         refused->text = "more memory than this node gives";
         return WM_ERR_UNSUPPORTED;
     }
-    const size_t arena_bytes = ARENA_BYTES + (size_t)pages * PAGE_BYTES;
+    const size_t arena_bytes = ARENA_BYTES + stack_bytes + (size_t)pages * PAGE_BYTES;
     it->arena = allocate(arena_bytes);
     const struct wm_quotas quotas = {
         .fuel = WM_FUEL_MAX,
-        .stack_bytes = WM_WASM_STACK_DEFAULT_BYTES,
+        .stack_bytes = stack_bytes,
     };
     struct wm_call_env env = quiet_env();
     err = wm_engine_open(&it->engine, it->arena, arena_bytes, it->module, &quotas, &env, refused);
@@ -205,6 +208,28 @@ static void run_call(struct instance *it)
     free(results);
 }
 
+static void run_sweep(struct instance *it)
+{
+    struct wm_export export;
+    printf("swept");
+    for (uint32_t n = 0; it->engine != NULL && wm_module_export(it->module, n, &export) == 0; n++) {
+        struct wm_signature type;
+        if (export.kind != WM_EXTERN_FUNC || wm_module_signature(it->module, export.item, &type) != 0) {
+            continue;
+        }
+        uint64_t *cells = calloc(type.params.len + type.results.len + 1, sizeof *cells);
+        struct wm_call_env env = quiet_env();
+        enum wm_trap_kind trap = WM_TRAP_NONE;
+        if (cells == NULL) {
+            senseless("out of memory");
+        }
+        (void)wm_engine_call(it->engine, export.item, cells, cells + type.params.len, WM_FUEL_MAX, &env, &trap);
+        printf(trap == WM_TRAP_NONE ? " return" : " trap:%s", wm_trap_name(trap));
+        free(cells);
+    }
+    printf("\n");
+}
+
 static void run_line(char *line)
 {
     const char *verb = strtok(line, " ");
@@ -219,6 +244,12 @@ static void run_line(char *line)
         run_open(it, path != NULL ? path : "");
     } else if (strcmp(verb, "call") == 0) {
         run_call(it);
+    } else if (strcmp(verb, "stack") == 0) {
+        const char *bytes = strtok(NULL, " ");
+        stack_bytes = bytes != NULL ? (uint32_t)strtoul(bytes, NULL, 10) : WM_WASM_STACK_DEFAULT_BYTES;
+        printf("stack\n");
+    } else if (strcmp(verb, "sweep") == 0) {
+        run_sweep(it);
     } else if (strcmp(verb, "close") == 0) {
         if (it->engine != NULL) {
             wm_engine_close(it->engine);

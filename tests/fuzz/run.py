@@ -16,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import filelock
+
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import seeds
 
@@ -40,23 +42,30 @@ class Result:
     tail: str
 
 
-def build(project: Project) -> Path:
-    """All targets, with clang; returns the folder of the programs. Raises MissingError, BuildError."""
+def build(project: Project, bits: int = 64) -> Path:
+    """All targets, with clang, for 64 or 32 bits; returns the programs' folder. Raises MissingError, BuildError."""
     clang = need_tool("clang")
     ensure_sources(
         read_pins(project.firmware / "third_party.toml"), project.third_party, progress=lambda _text: None
     )
-    folder = project.build / "fuzz"
+    folder = project.build / f"fuzz{bits}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(folder / ".lock"):
+        _build(project, folder, clang, bits)
+    return folder / "fuzz"
+
+
+def _build(project: Project, folder: Path, clang: str, bits: int) -> None:
     for command in (
         [need_tool("cmake"), "-S", project.firmware, "-B", folder, "-G", "Ninja", "-DWM_BOARD=host", "-DWM_FUZZ=ON",
          f"-DCMAKE_MAKE_PROGRAM={need_tool('ninja')}", f"-DCMAKE_C_COMPILER={clang}", "-DWM_SANITIZE=address,undefined",
-         f"-DWM_THIRD_PARTY_DIR={project.third_party}", f"-DWM_CONFIG={HERE / 'wm_config_fuzz.h'}"],
+         f"-DWM_THIRD_PARTY_DIR={project.third_party}", f"-DWM_CONFIG={HERE / 'wm_config_fuzz.h'}",
+         f"-DWM_32BIT={'ON' if bits == 32 else 'OFF'}"],
         [need_tool("cmake"), "--build", folder],
     ):  # fmt: skip
         done = run_tool(command)
         if done.returncode != 0:
             raise BuildError("cannot build the fuzz targets", cause=(done.stdout + done.stderr)[-2000:])
-    return folder / "fuzz"
 
 
 def run(programs: Path, target: str, seconds: int) -> Result:
