@@ -4,7 +4,7 @@
 #include "engine.h"
 
 #include "base/fmt.h"
-#include "stm32f405.h"
+#include "stm32f4.h"
 
 #define TIM2_CNT REG(0x40000024) /* RM0090 18.4.10 */
 

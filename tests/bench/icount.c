@@ -6,10 +6,11 @@
  * interrupts, the loop's turns between bytes, the whole way through the node. Not counted is what waits for
  * the wire: WFI, and a UART that is not ready, which QEMU's always is. After each reply a diagnostics frame says
  * `icount N`. */
+#include "board.h"
 #include "chip.h"
 #include "base/fmt.h"
 #include "link/slipmux.h"
-#include "stm32f405.h"
+#include "stm32f4.h"
 
 #define TIM2_CNT REG(0x40000024) /* RM0090 18.4.10 */
 
@@ -52,7 +53,7 @@ void __wrap_wm_chip_sleep(bool (*idle)(void))
         }
         __asm__ volatile("dsb\n\twfi" ::: "memory");
         if (!count.started) { /* a tick, or the first byte of a request */
-            count.started = (USART1_SR & USART_SR_RXNE) != 0;
+            count.started = (USART_SR(BOARD_UART) & USART_SR_RXNE) != 0;
             count.spent = 0;
         }
         count.awake_since = TIM2_CNT;

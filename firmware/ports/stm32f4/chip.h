@@ -1,4 +1,4 @@
-/* chip.h: clock, UART and identity of an STM32F405. */
+/* chip.h: clock, UART and identity of an STM32F4. */
 #ifndef WM_STM32F4_CHIP_H
 #define WM_STM32F4_CHIP_H
 

@@ -1,4 +1,4 @@
-/* main.c: a node on an STM32F405: one serial link, and all the RAM that remains for functions. */
+/* main.c: a node on an STM32F4: one serial link, and all the RAM that remains for functions. */
 #include "board.h"
 #include "chip.h"
 #include "wasmote/node.h"

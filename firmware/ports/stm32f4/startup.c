@@ -1,7 +1,8 @@
-/* startup.c: from reset to main, and the vector table (RM0090, table 61; PM0214 2.3.4). */
+/* startup.c: from reset to main, and the vector table (RM0090 12.2, RM0383 10.2; PM0214 2.3.4). */
+#include "board.h"
 #include "chip.h"
 #include "stack.h"
-#include "stm32f405.h"
+#include "stm32f4.h"
 
 extern uint32_t wm_data_load[], wm_data_start[], wm_data_end[], wm_bss_start[], wm_bss_end[];
 
@@ -9,7 +10,7 @@ int main(void);
 void wm_isr_reset(void);
 void wm_isr_fault(void);
 void wm_isr_systick(void);
-void wm_isr_usart1(void);
+void wm_isr_uart(void);
 void wm_fault(uint32_t pc, uint32_t kind);
 extern void (*const wm_vectors[])(void);
 
@@ -19,7 +20,7 @@ static void unexpected(void)
 }
 
 #define EXCEPTIONS 16
-__attribute__((section(".vectors"), used)) void (*const wm_vectors[EXCEPTIONS + USART1_IRQ + 1])(void) = {
+__attribute__((section(".vectors"), used)) void (*const wm_vectors[EXCEPTIONS + BOARD_UART_IRQ + 1])(void) = {
     (void (*)(void))wm_stack_top,
     wm_isr_reset,
     unexpected, /* NMI */
@@ -31,7 +32,7 @@ __attribute__((section(".vectors"), used)) void (*const wm_vectors[EXCEPTIONS + 
     [12] = unexpected, /* debug monitor */
     [14] = unexpected, /* PendSV */
     [15] = wm_isr_systick,
-    [EXCEPTIONS + USART1_IRQ] = wm_isr_usart1, /* the only interrupt that is ever enabled */
+    [EXCEPTIONS + BOARD_UART_IRQ] = wm_isr_uart, /* the only interrupt that is ever enabled */
 };
 
 __attribute__((noreturn)) void wm_isr_reset(void)
@@ -51,8 +52,8 @@ __attribute__((noreturn)) void wm_isr_reset(void)
     wm_port_panic("main", 0);
 }
 
-/* All faults end here. The stack may be the reason: it lies at the bottom of RAM, and a frame that would lie below
- * was never written. So look only at a frame inside, and start on a fresh stack. */
+/* All faults end here. The stack may be the reason: it lies at the bottom of its RAM, and a frame that would lie
+ * below was never written. So look only at a frame inside, and start on a fresh stack. */
 __attribute__((naked)) void wm_isr_fault(void)
 {
     __asm__ volatile("mov  r2, sp\n"

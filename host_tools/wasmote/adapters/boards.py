@@ -1,7 +1,12 @@
-"""Boards: what boards/*/board.toml says. Schema: boards/README.md."""
+"""Boards: what boards/*/board.toml says. Schema: boards/README.md.
+
+Folders of boards elsewhere count too: WASMOTE_BOARDS names them, separated as in PATH.
+"""
 
 from __future__ import annotations
 
+import itertools
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +26,7 @@ TIERS = {
 @dataclass(frozen=True)
 class Board:
     """name: of its folder. budget: *_bytes limits of the image. emulate: command templates, empty if it has no
-    emulator."""
+    emulator. memory, flash, usb, clock, led: as in board.toml."""
 
     name: str
     title: str
@@ -33,6 +38,11 @@ class Board:
     links: Mapping[str, Any] = field(default_factory=dict)
     budget: Mapping[str, int] = field(default_factory=dict)
     emulate: Mapping[str, Any] = field(default_factory=dict)
+    memory: Mapping[str, Any] = field(default_factory=dict)
+    flash: Mapping[str, Any] = field(default_factory=dict)
+    usb: Mapping[str, Any] = field(default_factory=dict)
+    clock: Mapping[str, Any] = field(default_factory=dict)
+    led: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_host(self) -> bool:
@@ -41,22 +51,39 @@ class Board:
 
 
 def list_boards(project: Project) -> list[Board]:
-    """All boards, by name. Raises InputError if a board.toml is wrong."""
-    return [_read(file) for file in sorted(project.boards.glob("*/board.toml"))]
+    """All boards, by name. Raises InputError if a board.toml is wrong, or two boards have one name."""
+    boards = [read_board(file) for file in _files(project)]
+    for first, second in itertools.pairwise(boards):
+        if first.name == second.name:
+            raise InputError(
+                f"two boards are called '{first.name}'",
+                cause=f"{first.folder} and {second.folder}",
+                next_step="rename one, or set WASMOTE_BOARDS to other folders",
+            )
+    return boards
 
 
 def find_board(project: Project, name: str) -> Board:
     """The board of this name. Raises InputError."""
-    file = project.boards / name / "board.toml"
-    if not name or Path(name).name != name or not file.is_file():
-        known = ", ".join(sorted(found.parent.name for found in project.boards.glob("*/board.toml")))
+    boards = {file.parent.name: file for file in _files(project)}
+    if name not in boards:
         raise InputError(
-            f"no such board: '{name}'", cause=f"boards: {known}", next_step="`wasmote boards` describes them."
+            f"no such board: '{name}'",
+            cause=f"boards: {', '.join(boards)}",
+            next_step="`wasmote boards` describes them.",
         )
-    return _read(file)
+    return read_board(boards[name])
 
 
-def _read(file: Path) -> Board:
+def _files(project: Project) -> list[Path]:
+    """Every board.toml, by its board's name."""
+    elsewhere = [Path(folder) for folder in os.environ.get("WASMOTE_BOARDS", "").split(os.pathsep) if folder]
+    files = [file for folder in (project.boards, *elsewhere) for file in folder.glob("*/board.toml")]
+    return sorted(files, key=lambda file: file.parent.name)
+
+
+def read_board(file: Path) -> Board:
+    """The board of a board.toml. Raises InputError."""
     try:
         raw = tomllib.loads(file.read_text(encoding="utf-8"))
         texts = {key: raw[key] for key in ("name", "title", "tier", "port", "toolchain", "chip")}
@@ -80,4 +107,9 @@ def _read(file: Path) -> Board:
         links=raw.get("links", {}),
         budget=raw.get("budget", {}),
         emulate=raw.get("emulate", {}),
+        memory=raw.get("memory", {}),
+        flash=raw.get("flash", {}),
+        usb=raw.get("usb", {}),
+        clock=raw.get("clock", {}),
+        led=raw.get("led", {}),
     )

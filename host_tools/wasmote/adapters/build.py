@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,13 @@ def check_toolchain(board: Board) -> None:
     need_tool(f"{board.toolchain}-gcc")
 
 
+def fetch_sources(project: Project, *, progress: Progress) -> None:
+    """The third-party C sources, verified and unpacked. Raises MissingError."""
+    ensure_sources(
+        read_pins(project.firmware / "third_party.toml"), project.third_party, progress=progress.describe
+    )
+
+
 def build(
     project: Project,
     board: Board,
@@ -82,16 +90,15 @@ def build(
         )
     check_toolchain(board)
     cmake, ninja = need_tool("cmake"), need_tool("ninja")
-    ensure_sources(
-        read_pins(project.firmware / "third_party.toml"), project.third_party, progress=progress.describe
-    )
+    fetch_sources(project, progress=progress)
     folder = build_dir(project, board, variant)
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / ".lock"):
         progress.describe(f"configure {folder.name}")
         configure: list[str | Path] = [
             *(cmake, "-S", project.firmware, "-B", folder, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"),
-            *(f"-DWM_BOARD={board.name}", f"-DWM_THIRD_PARTY_DIR={project.third_party}"),
+            *(f"-DWM_BOARD={board.name}", f"-DWM_BOARD_DIR={board.folder.resolve()}"),
+            *(f"-DWM_THIRD_PARTY_DIR={project.third_party}", f"-DPython3_EXECUTABLE={sys.executable}"),
             f"-DWM_SANITIZE={SANITIZERS if variant.sanitize else ''}",
             f"-DWM_TESTS={'ON' if variant.tests else 'OFF'}",
         ]

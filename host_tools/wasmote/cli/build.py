@@ -17,18 +17,27 @@ from wasmote.errors import InputError
 
 @make_command()
 @click.argument("board", required=False)
-@click.option("--all", "every", is_flag=True, help="Every board.")
+@click.option("--all", "every", is_flag=True, help="Every board but those of the tier `source`.")
 @click.option("--sanitize", is_flag=True, help="With address and undefined behaviour sanitizers (host).")
-def command(session: Session, board: str | None, every: bool, sanitize: bool) -> None:
+@click.option("--fetch", is_flag=True, help="Only fetch the third-party C sources.")
+def command(session: Session, board: str | None, every: bool, sanitize: bool, fetch: bool) -> None:
     """Build the image of BOARD into build/BOARD.
 
     The third-party C sources are fetched through your pip configuration, verified by SHA-256 and unpacked into
     build/third_party first.
     """
     project = Project.find()
-    if every == (board is not None):
+    if [every, board is not None, fetch].count(True) != 1:
         raise InputError("name one board, or give --all", next_step="`wasmote boards` lists them")
-    boards = list_boards(project) if board is None else [find_board(project, board)]
+    if fetch:
+        with session.output.progress("fetch") as bar:
+            builder.fetch_sources(project, progress=bar)
+        session.output.emit({"folder": str(project.third_party)}, str(project.third_party))
+        return
+    if board is None:
+        boards = [each for each in list_boards(project) if each.tier != "source"]
+    else:
+        boards = [find_board(project, board)]
     variant = builder.Variant(sanitize=sanitize)
     built = []
     for each in boards:

@@ -20,6 +20,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "boards": ("boards", "list the boards and how far each is proven"),
         "build": ("build", "build a board's image"),
         "size": ("size", "flash and RAM of built images against their budgets"),
+        "new-board": ("new_board", "start a board from one that is there"),
         "emulate": ("emulate", "run a node on this machine"),
     },
     "Apps": {

@@ -28,7 +28,10 @@ def command(session: Session, board: str | None, build_first: bool, stack: bool)
     took.
     """
     project = Project.find()
-    boards = list_boards(project) if board is None else [find_board(project, board)]
+    if board is None:
+        boards = [each for each in list_boards(project) if each.tier != "source"]
+    else:
+        boards = [find_board(project, board)]
     rows: list[dict[str, Any]] = []
     over: list[str] = []
     for each in boards:
