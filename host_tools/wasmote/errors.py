@@ -36,7 +36,7 @@ _MEANINGS = {
     ExitCode.OK: "done",
     ExitCode.INTERNAL: "a bug in wasmote",
     ExitCode.USAGE: "an option, a name or an input file is wrong",
-    ExitCode.REFUSED: "the node refused (4.xx, or 5.03 busy)",
+    ExitCode.REFUSED: "the node refused, or would (4.xx, or 5.03 busy)",
     ExitCode.TRAP: "the function failed: a trap, or its budget ended (5.00)",
     ExitCode.APPLICATION: "the function ran and said no: its own status",
     ExitCode.UNREACHABLE: "the node cannot be reached; nothing ran",

@@ -23,6 +23,7 @@ import cbor2
 
 from wasmote.adapters.bridge import SerialBridge
 from wasmote.adapters.coap import CoapClient, Delay, Progress, Silence, Traffic, Tuning
+from wasmote.adapters.validator import Validator
 from wasmote.errors import InputError, RefusedError, TrapError, UnansweredError, UnreachableError
 from wasmote.protocol import answers, links, messages, problem, values
 from wasmote.protocol.answers import CallResult, Export, FunctionInfo, FunctionLink, Job, LogLine
@@ -83,6 +84,7 @@ class Node:
         self._bridge: SerialBridge | None = None
         self._coap: CoapClient | None = None
         self._known: dict[str, FunctionInfo] = {}
+        self._limits: dict[str, Any] | None = None  # of its validator, once it has been asked
 
     async def open(self) -> None:
         """Open what the target needs. A UDP node is not contacted yet; a serial one has answered. Raises
@@ -139,12 +141,15 @@ class Node:
         if_match: bytes | None = None,
         if_new: bool = False,
         progress: Progress | None = None,
+        validator: Validator | None = None,
     ) -> Pushed:
         """Install or replace a function. if_match: only if what is there has this ETag; if_new: only if
-        nothing is there. progress(acknowledged, total) is called before each block. Raises RefusedError with
-        the node's reason."""
+        nothing is there. progress(acknowledged, total) is called before each block. validator: looks at the module
+        before anything of it is sent, as validate() does. Raises RefusedError with the node's reason."""
         check_name(name)
         began_s = time.monotonic()
+        if validator is not None:
+            await self.validate(module, name=name, validator=validator)
         before = self._counters()
         request = Request(
             messages.PUT,
@@ -171,7 +176,7 @@ class Node:
             if there.sha256 == digest.digest():
                 reply = Reply(messages.CREATED if if_new else messages.CHANGED, etag=there.etag)
         if not reply.ok:
-            raise error_from_reply(reply, what, size_bytes=len(module))
+            raise error_from_reply(reply, what, module=module)
         after = self._counters()
         return Pushed(
             name=name,
@@ -184,6 +189,19 @@ class Node:
             restarted=after[2] - before[2],
             delayed_s=after[3] - before[3],
         )
+
+    async def validate(self, module: bytes, *, name: str, validator: Validator) -> None:
+        """Ask this machine what the node's validator would say of the module; only the node's limits are asked of the
+        node, once. Raises RefusedError as push() does."""
+        if self._limits is None:
+            limits = (await self.device()).get("validate")
+            self._limits = limits if isinstance(limits, dict) else {}
+        most = self._limits.get("bytes")
+        if isinstance(most, int) and len(module) > most:
+            return  # the node says at the first block how much would fit
+        refused = validator.check(module, self._limits)
+        if refused is not None:
+            raise error_from_problem(refused, f"'{name}' was not installed", module=module)
 
     async def ls(self) -> list[FunctionLink]:
         """The functions on the node, in its order."""
@@ -504,4 +522,5 @@ __all__ = [
     "Traffic",
     "Tuning",
     "UnreachableError",
+    "Validator",
 ]

@@ -363,8 +363,8 @@ def test_cli_push_refuses_a_truncated_module_before_it_is_sent(
     cli: Cli, uri: str, functions: Functions, wasm: Callable[[bytes], Path], cut: int
 ) -> None:
     result = cli("-t", uri, "push", wasm(small_module(heap_base=1040)[:cut]), "--bare")
-    assert result.code == ExitCode.USAGE
-    assert "not a WebAssembly module" in result.err and "at byte" in result.err
+    assert result.code == ExitCode.REFUSED
+    assert "'thing' was not installed\n  module refused: " in result.err and "at byte" in result.err
     assert functions.modules == {}
 
 

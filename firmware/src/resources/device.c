@@ -1,5 +1,6 @@
 /* device.c: /d, who this node is and what it can do. */
 #include "resources/resource.h"
+#include "wasm/limits.h"
 
 static void put_uint(struct wm_sink *out, const char *key, uint64_t value)
 {
@@ -45,13 +46,30 @@ static void put_limits(struct wm_sink *out)
     put_uint(out, "observers", WM_COAP_OBSERVERS);
 }
 
+/* What the validator goes by, so that the tools can say beforehand what it will say. */
+static void put_validator(struct wm_sink *out)
+{
+#define LIMIT(key, number) {key, number},
+    static const struct {
+        const char *key;
+        uint32_t    value;
+    } limits[] = {WM_LIMITS(LIMIT)};
+#undef LIMIT
+    const size_t count = sizeof limits / sizeof limits[0];
+    wm_cbor_str(out, "validate");
+    wm_cbor_map(out, count);
+    for (size_t i = 0; i < count; i++) {
+        put_uint(out, limits[i].key, limits[i].value);
+    }
+}
+
 void wm_res_device(struct wm_env *env, const struct wm_coap_request *req, struct wm_coap_reply *rep)
 {
     struct wm_sink *out = &rep->body;
     if (!wm_accepts(req, rep, WM_FORMAT_CBOR)) {
         return;
     }
-    wm_cbor_map(out, 12);
+    wm_cbor_map(out, 13);
     put_str(out, "ep", env->config->ep);
     put_uint(out, "boot", env->config->boot_count);
     put_str(out, "reset", env->config->reset);
@@ -62,6 +80,7 @@ void wm_res_device(struct wm_env *env, const struct wm_coap_request *req, struct
     put_str(out, "sec", "open");
     put_engine(out);
     put_limits(out);
+    put_validator(out);
     wm_cbor_str(out, "ram");
     wm_cbor_map(out, 3);
     put_uint(out, "total", wm_heap_total_bytes(env->pool));

@@ -3,16 +3,6 @@
 #include "resources/call.h"
 #include "resources/resource.h"
 
-static const char *refusal_name(enum wm_refusal reason)
-{
-    static const char *const names[] = {
-        [WM_REFUSED_MALFORMED] = "malformed", [WM_REFUSED_INVALID] = "invalid", [WM_REFUSED_LIMIT] = "limit",
-        [WM_REFUSED_UNSUPPORTED] = "unsupported", [WM_REFUSED_IMPORT] = "import", [WM_REFUSED_MEMORY] = "memory",
-        [WM_REFUSED_START] = "start", [WM_REFUSED_SECTION] = "section",
-    };
-    return names[reason];
-}
-
 /* 4.22: what is wrong with the module, and where. */
 static void refuse_module(struct wm_coap_reply *rep, const struct wm_install *report)
 {
@@ -22,7 +12,7 @@ static void refuse_module(struct wm_coap_reply *rep, const struct wm_install *re
     wm_problem_open(rep, WM_COAP_UNPROCESSABLE, "module refused", why->text, pairs);
     struct wm_sink *out = &rep->body;
     wm_cbor_str(out, "reason");
-    wm_cbor_str(out, refusal_name(why->reason));
+    wm_cbor_str(out, wm_refusal_name(why->reason));
     if (why->function >= 0) {
         wm_cbor_str(out, "index");
         wm_cbor_int(out, why->function);

@@ -24,4 +24,7 @@ struct wm_refused {
     size_t          need_bytes;                 /* for WM_REFUSED_MEMORY, where known */
 };
 
+/* The word for it in problem details (docs/PROTOCOL.md 6). */
+const char *wm_refusal_name(enum wm_refusal reason);
+
 #endif

@@ -171,7 +171,7 @@ int wm_validate(struct wm_span module, void *scratch, size_t scratch_bytes, stru
     v->bytes = module.ptr;
     v->refused = refused;
     v->function = -1;
-    if (module.len > WM_MODULE_MAX_BYTES) {
+    if (module.len > WM_LIMIT(WM_MODULE_MAX_BYTES)) {
         wm_val_fail(v, WM_REFUSED_LIMIT, "the module is too large");
     } else {
         v->end = (uint32_t)module.len;

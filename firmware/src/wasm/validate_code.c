@@ -185,7 +185,7 @@ static void read_br_table(struct wm_validation *v)
     const uint32_t mark = v->mark;
     const uint32_t count = wm_val_read_count(v);
     v->mark = mark;
-    if (count > WM_MODULE_BR_TABLE) {
+    if (count > WM_LIMIT(WM_MODULE_BR_TABLE)) {
         wm_val_limit(v, "a br_table has too many targets");
     }
     struct wm_types carried = {0, 0};
@@ -236,9 +236,9 @@ static uint32_t slots_in_use(const struct wm_validation *v)
 static void call(struct wm_validation *v, struct wm_signature_at s, uint32_t slot)
 {
     wm_val_pop_types(v, s.params);
-    if (!v->failed && slot + s.results.count > WM_MODULE_HEIGHT) {
+    if (!v->failed && slot + s.results.count > WM_LIMIT(WM_MODULE_HEIGHT)) {
         wm_val_limit(v, "calls whose results are arguments of calls are nested too deeply");
-        slot = WM_MODULE_HEIGHT;
+        slot = WM_LIMIT(WM_MODULE_HEIGHT);
     }
     for (uint32_t i = 0; i < s.results.count && !v->failed; i++) {
         wm_val_push_slot(v, wm_val_type_of(v, s.results, i), ++slot);
@@ -549,13 +549,13 @@ static void read_locals(struct wm_validation *v, struct wm_types in, uint32_t *w
         if (total > UINT32_MAX) {
             wm_val_malformed(v, "too many locals");
         }
-        if (total <= WM_MODULE_LOCALS) {
+        if (total <= WM_LIMIT(WM_MODULE_LOCALS)) {
             memset(v->local + v->locals, type, n);
             v->locals += n;
             *(wm_val_is_64(type) ? wide : narrow) += n;
         }
     }
-    if (total > WM_MODULE_LOCALS) {
+    if (total > WM_LIMIT(WM_MODULE_LOCALS)) {
         wm_val_fail(v, WM_REFUSED_LIMIT, "a function has too many locals");
     }
 }
@@ -567,7 +567,8 @@ void wm_val_body(struct wm_validation *v)
     read_locals(v, s.params, &wide, &narrow);
     v->height = v->depth = v->records = v->peak = 0;
     /* wasm3 reserves at most this many slots for constants, and two more when the last one is of 64 bits. */
-    v->fixed = s.results.count + s.params.count + wide + (narrow + 1) / 2 + (WM_MODULE_CONSTANTS + 3) / 2;
+    const uint32_t constants = (WM_LIMIT(WM_MODULE_CONSTANTS) + 3) / 2;
+    v->fixed = s.results.count + s.params.count + wide + (narrow + 1) / 2 + constants;
     wm_val_open_block(v, BLOCK_FUNCTION, (struct wm_types){0, 0}, s.results);
     while (v->depth > 0 && !v->failed) {
         read_instruction(v);

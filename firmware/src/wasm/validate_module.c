@@ -46,7 +46,7 @@ static struct wm_span read_name(struct wm_validation *v)
 
 static void read_extern_name(struct wm_validation *v)
 {
-    if (read_name(v).len > WM_MODULE_NAME_BYTES) {
+    if (read_name(v).len > WM_LIMIT(WM_MODULE_NAME_BYTES)) {
         wm_val_limit(v, "a name is too long");
     }
 }
@@ -91,7 +91,7 @@ static uint32_t read_types(struct wm_validation *v, uint32_t max, const char *te
 
 static void type_section(struct wm_validation *v)
 {
-    const uint32_t count = read_table_count(v, 0, WM_MODULE_TYPES, "too many types");
+    const uint32_t count = read_table_count(v, 0, WM_LIMIT(WM_MODULE_TYPES), "too many types");
     for (; v->types < count && !v->failed; v->types++) {
         v->mark = v->at;
         const uint8_t form = wm_val_read_byte(v);
@@ -103,8 +103,8 @@ static void type_section(struct wm_validation *v)
             }
         }
         v->type_off[v->types] = v->at;
-        read_types(v, WM_MODULE_PARAMS, "a type has too many parameters");
-        read_types(v, WM_MODULE_RESULTS, "a type has too many results");
+        read_types(v, WM_LIMIT(WM_MODULE_PARAMS), "a type has too many parameters");
+        read_types(v, WM_LIMIT(WM_MODULE_RESULTS), "a type has too many results");
     }
 }
 
@@ -182,7 +182,7 @@ static void import_section(struct wm_validation *v)
         v->mark = v->at;
         switch (wm_val_read_byte(v)) {
         case WM_EXTERN_FUNC:
-            if (v->functions == WM_MODULE_FUNCTIONS) {
+            if (v->functions == WM_LIMIT(WM_MODULE_FUNCTIONS)) {
                 wm_val_fail(v, WM_REFUSED_LIMIT, "too many functions");
                 return;
             }
@@ -197,7 +197,7 @@ static void import_section(struct wm_validation *v)
             read_memory(v);
             break;
         case WM_EXTERN_GLOBAL:
-            if (v->globals == WM_MODULE_GLOBALS) {
+            if (v->globals == WM_LIMIT(WM_MODULE_GLOBALS)) {
                 wm_val_fail(v, WM_REFUSED_LIMIT, "too many globals");
                 return;
             }
@@ -218,7 +218,7 @@ static void import_section(struct wm_validation *v)
 
 static void function_section(struct wm_validation *v)
 {
-    const uint32_t count = read_table_count(v, v->functions, WM_MODULE_FUNCTIONS, "too many functions");
+    const uint32_t count = read_table_count(v, v->functions, WM_LIMIT(WM_MODULE_FUNCTIONS), "too many functions");
     for (uint32_t i = 0; i < count && !v->failed; i++) {
         add_function(v);
     }
@@ -299,7 +299,7 @@ static uint64_t read_const(struct wm_validation *v, uint8_t type)
 
 static void global_section(struct wm_validation *v)
 {
-    const uint32_t count = read_table_count(v, v->globals, WM_MODULE_GLOBALS, "too many globals");
+    const uint32_t count = read_table_count(v, v->globals, WM_LIMIT(WM_MODULE_GLOBALS), "too many globals");
     for (uint32_t i = 0; i < count && !v->failed; i++) {
         read_global_type(v);
         read_const(v, v->global[v->globals - 1] & (uint8_t)~WM_GLOBAL_MUTABLE);
@@ -324,13 +324,13 @@ static bool has_export(const struct wm_validation *v, uint32_t off, uint32_t n, 
 
 static void export_section(struct wm_validation *v)
 {
-    const uint32_t count = read_table_count(v, 0, WM_MODULE_EXPORTS, "too many exports");
+    const uint32_t count = read_table_count(v, 0, WM_LIMIT(WM_MODULE_EXPORTS), "too many exports");
     const uint32_t first = v->at;
     for (uint32_t i = 0; i < count && !v->failed; i++) {
         const uint32_t start = v->at;
         const struct wm_span name = read_name(v);
         v->mark = start;
-        if (name.len > WM_MODULE_NAME_BYTES) {
+        if (name.len > WM_LIMIT(WM_MODULE_NAME_BYTES)) {
             wm_val_limit(v, "a name is too long");
         }
         if (!v->failed && has_export(v, first, i, name)) {
@@ -376,7 +376,7 @@ static void start_section(struct wm_validation *v)
 static uint32_t read_segment_count(struct wm_validation *v)
 {
     const uint32_t count = wm_val_read_count(v);
-    if (count > WM_MODULE_SEGMENTS) {
+    if (count > WM_LIMIT(WM_MODULE_SEGMENTS)) {
         wm_val_limit(v, "too many segments");
     }
     return count;
@@ -400,7 +400,7 @@ static void element_section(struct wm_validation *v)
         const uint64_t offset = read_const(v, WM_I32);
         const uint32_t start = v->at;
         const uint32_t n = wm_val_read_count(v);
-        if (offset != NOT_CONST && offset + n > WM_MODULE_TABLE) {
+        if (offset != NOT_CONST && offset + n > WM_LIMIT(WM_MODULE_TABLE)) {
             v->mark = start;
             wm_val_limit(v, "the table is too large");
         }
@@ -424,7 +424,7 @@ static void code_section(struct wm_validation *v)
         if (v->failed) {
             break;
         }
-        if (size > WM_MODULE_CODE_BYTES) {
+        if (size > WM_LIMIT(WM_MODULE_CODE_BYTES)) {
             wm_val_limit(v, "a function's code is too large");
         }
         v->end = v->at + size;

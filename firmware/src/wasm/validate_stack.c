@@ -29,7 +29,7 @@ void wm_val_measure(struct wm_validation *v)
 {
     const uint32_t entries = v->locals + v->records;
     const uint32_t used = entries > v->fixed ? entries : v->fixed;
-    v->room = used < WM_MODULE_HEIGHT ? WM_MODULE_HEIGHT - used : 0;
+    v->room = used < WM_LIMIT(WM_MODULE_HEIGHT) ? WM_LIMIT(WM_MODULE_HEIGHT) - used : 0;
 }
 
 static void too_high(struct wm_validation *v)
@@ -41,7 +41,7 @@ void wm_val_push_slot(struct wm_validation *v, uint8_t type, uint32_t slot)
 {
     if (v->height >= v->room) {
         too_high(v);
-        if (v->height == WM_MODULE_HEIGHT) {
+        if (v->height == WM_LIMIT(WM_MODULE_HEIGHT)) {
             wm_val_fail(v, WM_REFUSED_LIMIT, "too many operands");
             return;
         }
@@ -251,7 +251,7 @@ void wm_val_check_branch_shape(struct wm_validation *v, uint8_t opcode, const st
 /* The parameters are on the stack. */
 void wm_val_open_block(struct wm_validation *v, uint8_t opcode, struct wm_types in, struct wm_types out)
 {
-    if (v->depth == WM_MODULE_NESTING) {
+    if (v->depth == WM_LIMIT(WM_MODULE_NESTING)) {
         wm_val_fail(v, WM_REFUSED_LIMIT, "blocks are nested too deeply");
         return;
     }
@@ -275,7 +275,7 @@ void wm_val_open_block(struct wm_validation *v, uint8_t opcode, struct wm_types 
     }
     wm_val_measure(v);
     const uint32_t slots = v->fixed + (opcode == BLOCK_FUNCTION ? 0 : height + out.count);
-    if (v->height > v->room || slots > WM_MODULE_HEIGHT) {
+    if (v->height > v->room || slots > WM_LIMIT(WM_MODULE_HEIGHT)) {
         too_high(v);
     }
 }

@@ -2,6 +2,7 @@
 #ifndef WM_WASM_VALIDATE_STATE_H
 #define WM_WASM_VALIDATE_STATE_H
 
+#include "wasm/limits.h"
 #include "wasm/module.h"
 #include "wasm/validate.h"
 

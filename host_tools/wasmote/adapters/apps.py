@@ -104,14 +104,19 @@ def load(text: str, *, defines: Mapping[str, str] | None = None, debug: bool = F
     return _compile(folder, app, debug=debug, bare=False)
 
 
-def load_wasm(path: Path) -> Compiled:
-    """A .wasm file as it is. Raises InputError."""
+def read_wasm(path: Path) -> bytes:
+    """The bytes of a file. Raises InputError."""
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as err:
         raise InputError(
             f"cannot read {path}", cause=str(err), next_step="check that it is yours to read"
         ) from err
+
+
+def load_wasm(path: Path) -> Compiled:
+    """A .wasm file as it is. Raises InputError."""
+    data = read_wasm(path)
     try:
         module = parse_module(data)
         section = section_of(module)

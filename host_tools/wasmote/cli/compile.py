@@ -8,9 +8,11 @@ from pathlib import Path
 import click
 
 from wasmote.adapters import apps
+from wasmote.adapters.validator import Validator
 from wasmote.cli.base import Session
 from wasmote.cli.base import command as make_command
 from wasmote.errors import InputError
+from wasmote.protocol import problem
 from wasmote.protocol.section import memory_bytes
 
 
@@ -42,6 +44,13 @@ def command(session: Session, app: str, output: Path | None, define: tuple[str, 
         raise InputError(f"{app} is compiled already", next_step="`wasmote push` takes it as it is")
     with session.output.progress(f"compile {app}"):
         made = apps.load(app, defines=parse_defines(define), debug=debug)
+    validator = Validator.load()
+    if refused := validator.check(made.data, validator.default_limits):
+        place = refused.place(made.data)
+        session.output.warning(
+            f"a node with the usual limits refuses {made.name}: {refused.detail}{', ' if place else ''}{place}; next: "
+            + problem.next_step(refused)
+        )
     path = output or apps.output_path(made)
     apps.write(made, path)
     digest = hashlib.sha256(made.data).hexdigest()

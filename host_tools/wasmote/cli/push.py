@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from wasmote.adapters import apps
@@ -9,8 +11,8 @@ from wasmote.cli.base import Session
 from wasmote.cli.base import command as make_command
 from wasmote.cli.calls import size_text
 from wasmote.cli.node import hex_etag, open_node, run, time_text
-from wasmote.errors import InputError
-from wasmote.node import Pushed, check_name
+from wasmote.errors import InputError, RefusedError
+from wasmote.node import Pushed, Validator, check_name
 from wasmote.protocol.section import ABI_VERSION, Section, with_section
 
 
@@ -18,27 +20,68 @@ from wasmote.protocol.section import ABI_VERSION, Section, with_section
 @click.argument("source", metavar="APP|FILE.wasm")
 @click.option("--name", help="The function's name on the node. Otherwise the module's own, or the file's.")
 @click.option("--bare", is_flag=True, help="Send a module without a `wasmote` section as it is.")
+@click.option(
+    "--no-check", is_flag=True, help="Do not validate it here first: let the node find what is wrong."
+)
 @click.option("--if-new", is_flag=True, help="Only if there is no function of this name.")
 @click.option("--if-match", metavar="ETAG", help="Only if what is there has this ETag (`wasmote info`).")
 def command(
-    session: Session, source: str, name: str | None, bare: bool, if_new: bool, if_match: str | None
+    session: Session,
+    source: str,
+    name: str | None,
+    bare: bool,
+    no_check: bool,
+    if_new: bool,
+    if_match: str | None,
 ) -> None:
     """Install a function, or replace one while it is in use.
 
-    An app (a folder with app.toml, or a name from wasm_apps) is compiled first. A replacement answers from the
-    next call on; if it does not load, the old one goes on.
+    An app (a folder with app.toml, or a name from wasm_apps) is compiled first. Before anything is sent, the node's own
+    validator looks at the module on this machine, with the limits of the node. A replacement answers from the next
+    call on; if it does not load, the old one goes on.
     """
     if if_new and if_match is not None:
         raise InputError("--if-new and --if-match exclude each other", next_step="give one of them")
     etag = None if if_match is None else hex_etag(if_match)
-    compiled = apps.load(source)
-    chosen = name or compiled.name
-    check_name(chosen)
-    module = compiled.data
-    if compiled.section is None and not bare:
-        module = _add_section(session, compiled, chosen)
-    pushed = run(_push(session, module, chosen, etag, if_new))
+    try:
+        compiled = apps.load(source)
+    except InputError as unreadable:
+        module = _unreadable(source)
+        if module is None or (no_check and not bare):
+            raise
+        chosen, added = name or Path(source).stem, 0
+        check_name(chosen)
+        if not no_check:
+            run(_validate(session, module, chosen))
+            raise unreadable from None
+    else:
+        chosen, module = name or compiled.name, compiled.data
+        check_name(chosen)
+        if compiled.section is None and not bare:
+            module = _add_section(session, compiled, chosen)
+        added = len(module) - len(compiled.data)
+    try:
+        pushed = run(_push(session, module, chosen, etag, if_new, not no_check))
+    except RefusedError as refused:
+        _explain_offset(refused, source, added)
+        raise
     _report(session, pushed)
+
+
+def _unreadable(source: str) -> bytes | None:
+    """The bytes of a .wasm file that is no module; None if source is anything else."""
+    path = Path(source)
+    return apps.read_wasm(path) if path.suffix == ".wasm" and path.is_file() else None
+
+
+def _explain_offset(refused: RefusedError, source: str, added: int) -> None:
+    """The offset that a person finds in the file, where the section that went in first has moved it."""
+    offset = refused.details.get("offset")
+    if added and isinstance(offset, int) and offset >= added:
+        refused.details["file_offset"] = offset - added
+        refused.next_step += (
+            f"; byte {offset} is byte {offset - added} of {source}, without the section that was added"
+        )
 
 
 def _add_section(session: Session, compiled: apps.Compiled, name: str) -> bytes:
@@ -59,8 +102,19 @@ def _add_section(session: Session, compiled: apps.Compiled, name: str) -> bytes:
     return module
 
 
-async def _push(session: Session, module: bytes, name: str, etag: bytes | None, if_new: bool) -> Pushed:
+async def _validate(session: Session, module: bytes, name: str) -> None:
+    validator = Validator.load()
     async with open_node(session) as node:
+        await node.validate(module, name=name, validator=validator)
+
+
+async def _push(
+    session: Session, module: bytes, name: str, etag: bytes | None, if_new: bool, check: bool
+) -> Pushed:
+    validator = Validator.load() if check else None
+    async with open_node(session) as node:
+        if validator is not None:
+            await node.validate(module, name=name, validator=validator)
         with session.output.progress(f"push {name}", total=len(module), unit="bytes") as bar:
             return await node.push(
                 module,

@@ -6,6 +6,7 @@ import click
 
 from wasmote.adapters import apps
 from wasmote.adapters.local import Call, Outcome, difference, expected_call, run_calls
+from wasmote.adapters.validator import Validator
 from wasmote.cli.base import Session
 from wasmote.cli.base import command as make_command
 from wasmote.cli.calls import print_result, read_input
@@ -13,6 +14,7 @@ from wasmote.cli.compile import parse_defines
 from wasmote.errors import ApplicationError, InputError, TrapError
 from wasmote.protocol import problem
 from wasmote.protocol.answers import CallResult
+from wasmote.protocol.refusal import error_from_problem
 from wasmote.protocol.section import default_export
 from wasmote.protocol.values import ArgumentError, parse_arguments
 
@@ -46,6 +48,7 @@ def command(
     The engine is the node's; a time limit stands in for fuel. EXPORT may be left out where the app has a default.
     """
     made = apps.load(app, defines=parse_defines(define))
+    _validate(session, made)
     if check:
         _check(session, made, timeout_s)
         return
@@ -110,6 +113,19 @@ def command(
     else:
         result = CallResult("numbers", kind.results, outcome.results, b"", outcome.seconds)
     print_result(session, result, out_file)
+
+
+def _validate(session: Session, made: apps.Compiled) -> None:
+    """What a node's validator says. The engine here is the node's, so it survives as little; but it runs in a process
+    of its own, which may try what is only beyond a limit. Raises InputError."""
+    validator = Validator.load()
+    refused = validator.check(made.data, validator.default_limits)
+    if refused is None:
+        return
+    error = error_from_problem(refused, f"{made.name} does not load", module=made.data)
+    if refused.members["reason"] != "limit":
+        raise InputError(error.message, cause=error.cause, next_step=error.next_step, details=error.details)
+    session.output.warning(f"a node with the usual limits refuses {made.name}: {error.cause}")
 
 
 def _check(session: Session, made: apps.Compiled, timeout_s: float) -> None:

@@ -7,6 +7,7 @@ Source: WebAssembly Core Specification, 5 (binary format) and 7.4.1 (name sectio
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -437,6 +438,29 @@ def _function_names(reader: _Reader) -> dict[int, str]:
     except ModuleError:
         pass
     return {}
+
+
+def function_name(data: bytes, function: int) -> str | None:
+    """What the source calls a function: by the name section, else by its first export. Works on any bytes, also on a
+    module that is refused: what cannot be read gives no name."""
+    names: dict[int, str] = {}
+    exported: dict[int, str] = {}
+    reader = _Reader(data, 8, len(data))
+    try:
+        while reader.at < len(data):
+            section, size = reader.byte("a section"), reader.unsigned("the size of a section")
+            inside = _Reader(data, reader.at, reader.at + size)
+            reader.take(size, "a section")
+            with contextlib.suppress(ModuleError):
+                if section == 0 and _Reader(data, inside.at, inside.end).name("a name") == "name":
+                    names = names or _function_names(inside)
+                elif section == 7:
+                    for export in _exports(inside):
+                        if export.kind == "func":
+                            exported.setdefault(export.item, export.name)
+    except ModuleError:
+        pass  # cut off: what came before counts
+    return names.get(function) or exported.get(function)
 
 
 def encode_unsigned(value: int) -> bytes:

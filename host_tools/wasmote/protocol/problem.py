@@ -10,6 +10,7 @@ import cbor2
 
 from wasmote.protocol import messages
 from wasmote.protocol.messages import Reply
+from wasmote.protocol.module import function_name
 
 ENTRY = "tag:wasmote,2026:p"
 _TITLE, _DETAIL = -1, -2
@@ -64,6 +65,18 @@ class Problem:
         if isinstance(value, list | tuple):
             return ".".join(str(part) for part in value)
         return str(value) if value is not None else None
+
+    def place(self, module: bytes | None) -> str:
+        """Where in the module it is wrong: function, its name in the source, offset; "" where the node does not say.
+        module: the bytes that it speaks of, for the name."""
+        function, offset = self.members.get("index"), self.members.get("offset")
+        parts = []
+        if isinstance(function, int):
+            name = None if module is None else function_name(module, function)
+            parts.append(f"in function {function}" + (f" '{name}'" if name else ""))
+        if isinstance(offset, int):
+            parts.append(f"at byte {offset}")
+        return " ".join(parts)
 
     @property
     def reply_forgotten(self) -> bool:

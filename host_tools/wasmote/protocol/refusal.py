@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from wasmote.errors import ApplicationError, RefusedError, TrapError, WasmoteError
 from wasmote.protocol import messages, problem
 from wasmote.protocol.messages import Reply
+from wasmote.protocol.module import function_name
 
 
 def error_from_reply(
-    reply: Reply, what: str, *, size_bytes: int | None = None, steps: Mapping[int, str] | None = None
+    reply: Reply, what: str, *, module: bytes | None = None, steps: Mapping[int, str] | None = None
 ) -> WasmoteError:
-    """The error that an error reply stands for. what: what did not happen, in a few words; size_bytes: of the body that
+    """The error that an error reply stands for. what: what did not happen, in a few words; module: the body that
     was sent; steps: what a person can do, by code, where the request knows better than the reply."""
     found = problem.decode(reply)
-    if reply.code == messages.TOO_LARGE and size_bytes is not None:
+    if reply.code == messages.TOO_LARGE and module is not None:
+        size_bytes = len(module)
         fits = f", {reply.size1_bytes} would fit" if reply.size1_bytes is not None else ""
         found = problem.Problem(
             found.code, found.title, found.detail or f"{size_bytes} bytes{fits}", found.members
@@ -24,16 +26,24 @@ def error_from_reply(
             found = problem.Problem(
                 found.code, found.title, f"{found.detail} ({size_bytes} bytes{fits})", found.members
             )
-    return error_from_problem(found, what, steps=steps)
+    return error_from_problem(found, what, module=module, steps=steps)
 
 
 def error_from_problem(
-    found: problem.Problem, what: str, *, steps: Mapping[int, str] | None = None
+    found: problem.Problem,
+    what: str,
+    *,
+    module: bytes | None = None,
+    steps: Mapping[int, str] | None = None,
 ) -> WasmoteError:
-    """The error that a problem document stands for: the application's, a trap, or a refusal."""
+    """The error that a problem document stands for: the application's, a trap, or a refusal. module: what was refused,
+    where that is a module."""
     step = (steps or {}).get(found.code) or problem.next_step(found)
     details = {"code": found.code_text, "title": found.title, "detail": found.detail, **found.members}
-    cause = f"{found.text} ({found.code_text})"
+    place = found.place(module) if found.code == messages.UNPROCESSABLE else ""
+    cause = f"{found.text}{', ' if place else ''}{place} ({found.code_text})"
+    if module is not None and isinstance(function := found.members.get("index"), int):
+        details["function_name"] = function_name(module, function)
     if found.import_name is not None:
         cause += f": {found.import_name}"
     if found.status is not None and found.code >> 5 == 4:
