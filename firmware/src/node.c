@@ -167,6 +167,11 @@ struct wm_node *wm_node_init(const struct wm_node_config *config)
     return node;
 }
 
+void wm_node_nudge(void)
+{
+    wm_engine_nudge();
+}
+
 uint32_t wm_node_poll(struct wm_node *node, uint32_t now_ms)
 {
     bool more = false;

@@ -2,6 +2,7 @@
 
 #include "base/hash.h"
 #include "wasm/engine.h"
+#include "wasmote/node.h"
 
 #ifdef __arm__
 #define ARENA_BYTES (92u * 1024u)
@@ -23,17 +24,23 @@ static int output(void *ctx, struct wm_span bytes)
     return 0;
 }
 
-static void log_line(void *ctx, int level, struct wm_span text)
+static int log_line(void *ctx, int level, struct wm_span text)
 {
     (void)ctx;
     (void)level;
     (void)text;
+    return 0;
 }
 
 static bool tick(void *ctx) /* a node always has one */
 {
     (void)ctx;
     return false;
+}
+
+void wm_node_nudge(void) /* without the rest of a node */
+{
+    wm_engine_nudge();
 }
 
 const char *bench_engine_load(struct wm_span module, const char *export_name)

@@ -5,6 +5,7 @@
 
 #include "base/hash.h"
 #include "wasm3.h"
+#include "wasmote/node.h"
 
 static IM3Runtime  runtime;
 static IM3Function function;
@@ -34,6 +35,10 @@ static m3ApiRawFunction(host_output)
     m3ApiCheckMem(from, len);
     call.hash = wm_hash(call.hash, wm_span(from, len));
     m3ApiReturn((int32_t)len);
+}
+
+void wm_node_nudge(void) /* the port calls it; plain wasm3 has no such thing */
+{
 }
 
 const char *bench_engine_load(struct wm_span module_bytes, const char *export_name)

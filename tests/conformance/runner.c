@@ -65,11 +65,12 @@ static int discard_output(void *ctx, struct wm_span bytes)
     return 0;
 }
 
-static void discard_log(void *ctx, int level, struct wm_span text)
+static int discard_log(void *ctx, int level, struct wm_span text)
 {
     (void)ctx;
     (void)level;
     (void)text;
+    return 0;
 }
 
 static struct wm_call_env quiet_env(void)

@@ -202,6 +202,8 @@ FULL = Section(
     permissions=("i2c",),
     pure=("fib", "fib64"),
     idempotent=("get",),
+    log=20,
+    native=4096,
 )
 
 
@@ -219,8 +221,10 @@ def test_section_bytes_are_those_of_the_protocol() -> None:
         9: ["i2c"],
         10: ["fib", "fib64"],
         11: ["get"],
+        12: 20,
+        13: 4096,
     }
-    assert list(cbor2.loads(encode_section(FULL))) == sorted(range(1, 12))
+    assert list(cbor2.loads(encode_section(FULL))) == sorted(range(1, 14))
 
 
 def test_section_round_trip(tmp_path: Path) -> None:

@@ -17,6 +17,15 @@
 #include "wasmote/port.h"
 
 static uintptr_t stack_floor;
+static bool      nudging; /* the clock, which functions may ask, is also the timer */
+
+uint32_t wm_port_now_ms(void)
+{
+    if (nudging) {
+        wm_engine_nudge();
+    }
+    return wm_test_now_ms;
+}
 
 uintptr_t wm_port_stack_limit(void)
 {
@@ -51,7 +60,7 @@ static struct {
     size_t            out_len, out_cap;
     char              log[128];
     size_t            log_len;
-    int               log_level, log_lines;
+    int               log_level, log_lines, log_max;
     uint32_t          ticks, cancel_at;
 } t;
 
@@ -66,7 +75,7 @@ static int on_output(void *ctx, struct wm_span bytes)
     return 0;
 }
 
-static void on_log(void *ctx, int level, struct wm_span text)
+static int on_log(void *ctx, int level, struct wm_span text)
 {
     assert_ptr_equal(ctx, &t);
     assert_true(text.len < sizeof t.log);
@@ -74,6 +83,7 @@ static void on_log(void *ctx, int level, struct wm_span text)
     t.log_len = text.len;
     t.log_level = level;
     t.log_lines++;
+    return t.log_lines > t.log_max ? WM_ERR_NOSPACE : 0;
 }
 
 static bool on_tick(void *ctx)
@@ -91,6 +101,8 @@ static int setup(void **state)
     t.env = (struct wm_call_env){.ctx = &t, .output = on_output, .log = on_log, .tick = on_tick};
     t.fuel = 1000000;
     t.out_cap = sizeof t.out;
+    t.log_max = INT32_MAX;
+    nudging = false;
     stack_floor = (uintptr_t)__builtin_frame_address(0) - 5 * 1024 * 1024;
     return 0;
 }
@@ -321,6 +333,8 @@ static void test_engine_log_and_clock(void **state)
     assert_int_equal(invoke("log", ARGS(77, 0, 0), NULL), 0);
     assert_int_equal(t.log_level, WM_LOG_DEBUG);
     assert_int_equal(t.log_lines, 3);
+    t.log_max = 3;
+    assert_int_equal(trap_in("log", ARGS(1, 512, 19)), WM_TRAP_LOG);
     wm_test_now_ms = 0xfffffff0;
     const uint64_t before = call1("millis", NULL); /* the import itself, exported */
     wm_test_now_ms = 0x10;
@@ -570,8 +584,8 @@ static void test_engine_trap_names(void **state)
     (void)state;
     static const char *const names[] = {
         "none", "fuel", "stack-native", "stack-wasm", "memory", "memory-quota", "table", "null-call",
-        "signature", "div-zero", "int-overflow", "int-convert", "unreachable", "output", "cancelled", "host",
-        "other",
+        "signature", "div-zero", "int-overflow", "int-convert", "unreachable", "output", "log", "cancelled",
+        "host", "other",
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         assert_string_equal(wm_trap_name((enum wm_trap_kind)i), names[i]);
@@ -787,6 +801,77 @@ static void test_engine_ticks_and_cancel(void **state)
     assert_int_equal(trap_in("spin", NULL), WM_TRAP_FUEL);
 }
 
+static uint32_t fuel_of(const char *name, uint32_t turns, int *err)
+{
+    *err = invoke(name, ARGS(turns), NULL);
+    return t.env.fuel_used;
+}
+
+/* A nudge ticks at once, wherever in a slice it comes, and takes and gives no fuel. */
+static void test_engine_nudge_ticks_and_costs_nothing(void **state)
+{
+    (void)state;
+    open_module("nudge");
+    for (int fills = 0; fills < 2; fills++) {
+        const char *name = fills ? "fill" : "ask";
+        const uint32_t turns = 3 * WM_FUEL_SLICE / (fills ? 1026 : 2);
+        for (int32_t more = -5; more <= 5; more++) { /* a nudge at and around each end of a slice, and of all fuel */
+            t.fuel = 2 * WM_FUEL_SLICE + (uint32_t)more;
+            int plain_err, err;
+            nudging = false;
+            const uint32_t plain = fuel_of(name, turns, &plain_err);
+            assert_true(t.ticks <= 2);
+            nudging = true;
+            assert_int_equal(fuel_of(name, turns, &err), plain);
+            assert_int_equal(err, plain_err);
+            assert_int_equal(err, WM_ERR_TRAP);
+            assert_int_equal(plain, t.fuel);
+            assert_true(t.ticks >= t.fuel / (fills ? 1026 : 2) - 1); /* each turn asks for the time once */
+        }
+    }
+    t.fuel = UINT32_MAX;
+    nudging = false;
+    int err;
+    const uint32_t plain = fuel_of("ask", 100000, &err);
+    assert_int_equal(err, 0);
+    nudging = true;
+    assert_int_equal(fuel_of("ask", 100000, &err), plain);
+    assert_int_equal(err, 0);
+    t.cancel_at = 2;
+    assert_int_equal(trap_in("ask", ARGS(100000)), WM_TRAP_CANCELLED);
+    assert_true(t.env.fuel_used < 8);
+}
+
+/* The C stack of a call is a quota too. */
+static void test_engine_native_stack_is_the_quota(void **state)
+{
+    (void)state;
+    uint64_t levels = 0;
+    for (uint32_t bytes = 16 * 1024; bytes <= 64 * 1024; bytes *= 4) {
+        t.quotas.stack_bytes = 512 * 1024;
+        t.quotas.native_bytes = bytes;
+        open_module("loops");
+        uint64_t low = 1, high = 100000;
+        while (low + 1 < high) {
+            const uint64_t middle = (low + high) / 2;
+            uint64_t result;
+            if (invoke("recurse", ARGS(middle), &result) == 0) {
+                low = middle;
+            } else {
+                assert_int_equal(t.trap, WM_TRAP_STACK_NATIVE);
+                high = middle;
+            }
+        }
+        if (levels != 0) {
+            assert_true(low > levels * 7 / 2 && low < levels * 9 / 2);
+        }
+        levels = low;
+        wm_engine_close(t.engine);
+        wm_heap_free(pool, t.arena);
+        t.engine = NULL;
+    }
+}
+
 /* While a function runs, its tick may install another: open, start function and all. */
 static uint8_t inner_arena[16384] __attribute__((aligned(8)));
 static uint8_t inner_bytes[512];
@@ -941,6 +1026,8 @@ int main(void)
         TEST(fuel_of_bulk_memory),
         TEST(endless_loops_end),
         TEST(ticks_and_cancel),
+        TEST(nudge_ticks_and_costs_nothing),
+        TEST(native_stack_is_the_quota),
         TEST(open_inside_a_tick),
         TEST(open_and_close_leak_nothing),
         TEST(several_at_once),

@@ -22,7 +22,14 @@ static int setup(void **state)
     return 0;
 }
 
-static struct wm_function *install(const char *name, const char *module)
+static uint32_t clock_ms, step_ms;
+
+uint32_t wm_port_now_ms(void)
+{
+    return clock_ms += step_ms;
+}
+
+static int try_install(const char *name, const char *module, struct wm_install *report)
 {
     char path[512];
     uint8_t bytes[4096], digest[WM_SHA256_BYTES] = {0};
@@ -34,8 +41,17 @@ static struct wm_function *install(const char *name, const char *module)
     const int record = wm_store_begin(&store, len);
     assert_true(record >= 0);
     assert_int_equal(wm_store_append(&store, record, wm_span(bytes, len)), 0);
+    const int err = wm_functions_install(&functions, wm_span_str(name), record, digest, report);
+    if (err) {
+        wm_store_drop(&store, record);
+    }
+    return err;
+}
+
+static struct wm_function *install(const char *name, const char *module)
+{
     struct wm_install report;
-    assert_int_equal(wm_functions_install(&functions, wm_span_str(name), record, digest, &report), 0);
+    assert_int_equal(try_install(name, module, &report), 0);
     return wm_functions_find(&functions, wm_span_str(name));
 }
 
@@ -44,6 +60,26 @@ static struct wm_target target_of(const struct wm_function *fn, const char *ref)
     struct wm_target target;
     assert_int_equal(wm_functions_target(&functions, fn, wm_span_str(ref), &target), 0);
     return target;
+}
+
+/* An endless start function ends by its fuel, which is less than a call may have; where its fuel would last too long, by
+ * the clock. Either way it is refused, and nothing is left of it. */
+static void test_functions_start_is_bounded(void **state)
+{
+    (void)state;
+    struct wm_install report;
+    const size_t free_bytes = wm_heap_free_bytes(functions.pool);
+    step_ms = 0;
+    assert_int_equal(try_install("spin", "start_spin", &report), WM_ERR_UNSUPPORTED);
+    assert_int_equal(report.refused.reason, WM_REFUSED_START);
+    assert_string_equal(report.refused.text, "fuel");
+    step_ms = WM_START_MAX_MS / 4; /* from one look at the clock to the next: after each slice of fuel */
+    assert_int_equal(try_install("spin", "start_spin", &report), WM_ERR_UNSUPPORTED);
+    assert_int_equal(report.refused.reason, WM_REFUSED_START);
+    assert_string_equal(report.refused.text, "the start function takes too long");
+    step_ms = 0;
+    assert_null(wm_functions_find(&functions, wm_span_str("spin")));
+    assert_int_equal(wm_heap_free_bytes(functions.pool), free_bytes);
 }
 
 static void test_functions_target_is_the_same_when_asked_again(void **state)
@@ -102,6 +138,7 @@ int main(void)
         cmocka_unit_test_setup(test_functions_target_follows_a_replacement, setup),
         cmocka_unit_test_setup(test_functions_target_tells_functions_apart, setup),
         cmocka_unit_test_setup(test_functions_target_is_forgotten_with_its_function, setup),
+        cmocka_unit_test_setup(test_functions_start_is_bounded, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -221,7 +221,7 @@ static void test_module_section_of_wasmote(void **state)
     assert_true(wm_section_lists(s.idempotent, wm_span_str("run")));
 
     assert_int_equal(wm_section_read(wm_span(bytes, 8), &s), 0); /* none */
-    assert_true(s.name.len == 0 && s.abi == -1 && s.heap_bytes == -1 && s.fuel == -1 && s.pure.len == 0);
+    assert_true(s.name.len == 0 && s.abi == WM_SECTION_NONE && s.heap_bytes == WM_SECTION_NONE && s.fuel == WM_SECTION_NONE && s.pure.len == 0);
     assert_false(wm_section_lists(s.pure, wm_span_str("run")));
 }
 
@@ -243,7 +243,7 @@ static void test_module_section_refuses(void **state)
     assert_int_equal(READ("\xbf\x05\x00\xff"), 0);
     assert_int_equal(s.heap_bytes, 0);
     assert_int_equal(READ("\xa1\x07\x1b\x7f\xff\xff\xff\xff\xff\xff\xff"), 0);
-    assert_true(s.fuel == INT64_MAX);
+    assert_true(s.fuel == WM_SECTION_NONE - 1);
     assert_int_equal(READ("\xa1\x09\x80"), 0);
     assert_false(wm_section_lists(s.permissions, wm_span_str("")));
     assert_int_equal(READ(""), WM_ERR_MALFORMED);

@@ -154,6 +154,9 @@
 #ifndef WM_FUEL_START_MAX
 #define WM_FUEL_START_MAX 100000u /* of a start function, which runs in the midst of a request: nothing else is answered */
 #endif
+#ifndef WM_START_MAX_MS
+#define WM_START_MAX_MS 100u /* the same in time, because fuel says little of long loop bodies (needs wm_node_nudge) */
+#endif
 #ifndef WM_MEMORY_MAX_BYTES
 #define WM_MEMORY_MAX_BYTES (64u * 1024u)
 #endif
@@ -164,7 +167,7 @@
 #define WM_WASM_STACK_MAX_BYTES (16u * 1024u)
 #endif
 #ifndef WM_NATIVE_STACK_BYTES
-#define WM_NATIVE_STACK_BYTES 4096u /* C stack that a running function may use */
+#define WM_NATIVE_STACK_BYTES 4096u /* C stack that a running function may use: default and most */
 #endif
 #ifndef WM_OUTPUT_DEFAULT_BYTES
 #define WM_OUTPUT_DEFAULT_BYTES 1024u
@@ -172,8 +175,15 @@
 #ifndef WM_OUTPUT_MAX_BYTES
 #define WM_OUTPUT_MAX_BYTES (16u * 1024u)
 #endif
+#ifndef WM_LOG_RATE_DEFAULT
+#define WM_LOG_RATE_DEFAULT 100u /* log lines a second, saved up for one second at most */
+#endif
+#ifndef WM_LOG_RATE_MAX
+#define WM_LOG_RATE_MAX 1000u
+#endif
 #ifndef WM_FUEL_SLICE
-#define WM_FUEL_SLICE 2000u /* fuel between two looks at the links while a function runs */
+/* Fuel between two looks at the links while a function runs; the port's timer asks for more (wm_node_nudge). */
+#define WM_FUEL_SLICE 2000u
 #endif
 
 /* ---- links ---- */

@@ -38,4 +38,9 @@ struct wm_node *wm_node_init(const struct wm_node_config *config);
  * by itself: 0 if a link may have more, at most 1000. */
 uint32_t wm_node_poll(struct wm_node *node, uint32_t now_ms);
 
+/* While a function runs, let the node look at its links soon. A port calls it from a timer's interrupt (or a signal
+ * handler) every few milliseconds, whether something runs or not: it costs one store. Without it the node looks only every
+ * WM_FUEL_SLICE of fuel, which a function with long loop bodies can make as long as it likes. */
+void wm_node_nudge(void);
+
 #endif

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/time.h>
 
 static volatile sig_atomic_t stop;
 
@@ -13,6 +14,27 @@ static void on_signal(int signal_number)
 {
     (void)signal_number;
     stop = 1;
+}
+
+/* Every NUDGE_MS of the process' own time: nothing comes while it sleeps. */
+#define NUDGE_MS 5
+
+static void on_timer(int signal_number)
+{
+    (void)signal_number;
+    wm_node_nudge();
+}
+
+static void start_timer(void)
+{
+    struct sigaction action = {.sa_handler = on_timer, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGVTALRM, &action, NULL);
+    const struct timeval every = {.tv_usec = NUDGE_MS * 1000};
+    const struct itimerval timer = {.it_interval = every, .it_value = every};
+    if (setitimer(ITIMER_VIRTUAL, &timer, NULL) != 0) {
+        host_fail(EXIT_SYSTEM, "no timer for looks at the links while a function runs");
+    }
 }
 
 /* Sleep until something is to be read, or wait_ms have passed. */
@@ -46,6 +68,7 @@ int main(int argc, char **argv)
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
+    start_timer();
 
     struct wm_link links[2];
     size_t link_count = 0;

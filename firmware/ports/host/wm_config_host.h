@@ -34,7 +34,9 @@
 #define WM_OUTPUT_DEFAULT_BYTES (1024u * 1024u)
 #define WM_OUTPUT_MAX_BYTES (16u * 1024u * 1024u)
 #define WM_FUEL_MAX 4000000000u
-#define WM_FUEL_START_MAX 5000000u
+#define WM_FUEL_START_MAX 1000000u
+#define WM_START_MAX_MS 250u
+#define WM_LOG_RATE_MAX 100000u
 #define WM_FUEL_SLICE 20000u
 
 /* C stack for functions, of the process' 8 MiB. Sanitizers keep the interpreter's frames apart and make each larger. */

@@ -2,9 +2,11 @@
 #include "board.h"
 #include "stack.h"
 #include "virt.h"
+#include "wasmote/node.h"
 
 #define TICKS_PER_MS (TIMER_HZ / 1000)
 #define SLEEP_MAX_MS 60000u
+#define NUDGE_MS     10u /* while awake: how often a running function looks at its links at least */
 
 /* ---- time ---- */
 
@@ -36,10 +38,11 @@ static void timer_in(uint32_t ms)
 
 void wm_chip_sleep(uint32_t wait_ms, bool (*idle)(void))
 {
-    timer_in(wait_ms < SLEEP_MAX_MS ? wait_ms : SLEEP_MAX_MS);
     CSR_CLEAR(mstatus, MSTATUS_MIE);
     if (idle()) {
+        timer_in(wait_ms < SLEEP_MAX_MS ? wait_ms : SLEEP_MAX_MS);
         __asm__ volatile("wfi" ::: "memory"); /* a pending interrupt ends it, also while they are off */
+        timer_in(NUDGE_MS);
     }
     CSR_SET(mstatus, MSTATUS_MIE);
 }
@@ -78,7 +81,8 @@ void wm_trap(uint32_t cause, uint32_t pc);
 __attribute__((used)) void wm_trap(uint32_t cause, uint32_t pc)
 {
     if (cause == (MCAUSE_INTERRUPT | 7)) {
-        timer_off(); /* the sleeper is awake */
+        timer_in(NUDGE_MS);
+        wm_node_nudge();
     } else if (cause == (MCAUSE_INTERRUPT | 11)) {
         const uint32_t irq = PLIC_CLAIM;
         if (irq == UART_IRQ) {
@@ -95,7 +99,7 @@ __attribute__((used)) void wm_trap(uint32_t cause, uint32_t pc)
 
 void wm_chip_init(void)
 {
-    timer_off();
+    timer_in(NUDGE_MS);
     UART_FCR = UART_FCR_ON;
     UART_IER = UART_IER_RX;
     PLIC_PRIORITY(UART_IRQ) = 1;

@@ -2,6 +2,7 @@
 #include "board.h"
 #include "stack.h"
 #include "stm32f4.h"
+#include "wasmote/node.h"
 
 #define HSI_HZ      16000000u
 #define EMULATED_HZ 168000000u
@@ -117,6 +118,7 @@ void wm_isr_systick(void);
 void wm_isr_systick(void)
 {
     chip.ticks = chip.ticks + 1;
+    wm_node_nudge();
 }
 
 uint32_t wm_port_now_ms(void)

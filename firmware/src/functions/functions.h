@@ -14,6 +14,7 @@ struct wm_function {
     bool            stale; /* a trap left its memory half-changed: the next call gets a fresh instance */
     uint32_t        calls, traps;
     uint64_t        fuel;
+    uint32_t        logged, logged_ms; /* thousandths of a line that count against its log quota, and since when */
 };
 
 struct wm_target {

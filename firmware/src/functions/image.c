@@ -12,9 +12,9 @@ static int refuse(struct wm_refused *refused, enum wm_refusal reason, const char
     return WM_ERR_UNSUPPORTED;
 }
 
-static uint32_t pick(int64_t asked, uint32_t fallback)
+static uint32_t pick(uint32_t asked, uint32_t fallback)
 {
-    return asked < 0 ? fallback : asked > UINT32_MAX ? UINT32_MAX : (uint32_t)asked;
+    return asked == WM_SECTION_NONE ? fallback : asked;
 }
 
 /* Memory the instance really gets: what its section asks for beyond __heap_base, else all its declared pages. */
@@ -29,10 +29,10 @@ static int memory_quota(const struct wm_image *image, uint32_t *bytes, struct wm
     struct wm_export base;
     uint32_t         heap_base = 0;
     uint64_t         need = (uint64_t)initial * 65536u;
-    if (image->section.heap_bytes >= 0 &&
+    if (image->section.heap_bytes != WM_SECTION_NONE &&
         wm_module_find_export(image->module, wm_span_str("__heap_base"), &base) == 0 && base.kind == WM_EXTERN_GLOBAL &&
         wm_module_global_i32(image->module, base.item, &heap_base) == 0) {
-        const uint64_t asked = ((uint64_t)heap_base + (uint64_t)image->section.heap_bytes + 15u) & ~(uint64_t)15u;
+        const uint64_t asked = ((uint64_t)heap_base + image->section.heap_bytes + 15u) & ~(uint64_t)15u;
         need = asked < need ? asked : need;
     }
     if (need > WM_MEMORY_MAX_BYTES) {
@@ -66,7 +66,7 @@ int wm_image_examine(struct wm_heap *pool, struct wm_image *image, struct wm_ref
         return refuse(refused, WM_REFUSED_SECTION, "the custom section 'wasmote' is malformed");
     }
     const struct wm_section *section = &image->section;
-    if (section->abi >= 0 && section->abi != 1) {
+    if (section->abi != WM_SECTION_NONE && section->abi != 1) {
         return refuse(refused, WM_REFUSED_SECTION, "made for another version of the host interface");
     }
     struct wm_quotas *q = &image->quotas;
@@ -74,21 +74,44 @@ int wm_image_examine(struct wm_heap *pool, struct wm_image *image, struct wm_ref
     q->fuel = q->fuel < WM_FUEL_MAX ? q->fuel : WM_FUEL_MAX;
     q->stack_bytes = pick(section->stack_bytes, WM_WASM_STACK_DEFAULT_BYTES);
     q->output_bytes = pick(section->output_bytes, WM_OUTPUT_DEFAULT_BYTES);
+    q->native_bytes = pick(section->native_bytes, WM_NATIVE_STACK_BYTES);
+    q->log_lines = pick(section->log_lines, WM_LOG_RATE_DEFAULT);
     if (q->stack_bytes > WM_WASM_STACK_MAX_BYTES) {
         return refuse(refused, WM_REFUSED_LIMIT, "asks for a larger wasm stack than this node gives");
     }
+    if (q->native_bytes > WM_NATIVE_STACK_BYTES) {
+        return refuse(refused, WM_REFUSED_LIMIT, "asks for a larger native stack than this node gives");
+    }
     if (q->output_bytes > WM_OUTPUT_MAX_BYTES) {
         return refuse(refused, WM_REFUSED_LIMIT, "asks for more output than this node gives");
+    }
+    if (q->log_lines > WM_LOG_RATE_MAX) {
+        return refuse(refused, WM_REFUSED_LIMIT, "asks for more log lines a second than this node gives");
     }
     return memory_quota(image, &q->memory_bytes, refused);
 }
 
 /* ---- its instance ---- */
 
-static void log_start(void *ctx, int level, struct wm_span text)
+struct start {
+    uint32_t began_ms, log_lines; /* log_lines: it may still write; it runs for less than a second */
+};
+
+static int log_start(void *ctx, int level, struct wm_span text)
 {
-    (void)ctx;
+    struct start *start = ctx;
+    if (start->log_lines == 0) {
+        return WM_ERR_NOSPACE;
+    }
+    start->log_lines--;
     wm_log_write(wm_port_now_ms(), (enum wm_log_level)level, wm_span_str("start"), text);
+    return 0;
+}
+
+static bool start_is_late(void *ctx)
+{
+    const struct start *start = ctx;
+    return wm_port_now_ms() - start->began_ms >= WM_START_MAX_MS;
 }
 
 static int refuse_output(void *ctx, struct wm_span bytes)
@@ -107,7 +130,8 @@ static int open_in(struct wm_heap *pool, struct wm_image *image, size_t min_byte
     if (arena == NULL) {
         return WM_ERR_NOMEM;
     }
-    struct wm_call_env env = {.output = refuse_output, .log = log_start};
+    struct start       start = {wm_port_now_ms(), image->quotas.log_lines};
+    struct wm_call_env env = {.ctx = &start, .output = refuse_output, .log = log_start, .tick = start_is_late};
     struct wm_quotas   quotas = image->quotas;
     quotas.fuel = quotas.fuel < WM_FUEL_START_MAX ? quotas.fuel : WM_FUEL_START_MAX;
     struct wm_engine  *engine = NULL;

@@ -161,7 +161,8 @@ void wm_job_release(struct wm_jobs *js, struct wm_job *job)
 struct run { /* what the callbacks of one call see */
     struct wm_jobs *js;
     struct wm_job  *job;
-    uint32_t        output_max;
+    struct wm_function *fn;
+    const struct wm_quotas *quotas;
 };
 
 /* Into jobs->reply while it fits, then into a blob. */
@@ -169,7 +170,7 @@ static int on_output(void *ctx, struct wm_span bytes)
 {
     struct run    *run = ctx;
     struct wm_job *job = run->job;
-    if (bytes.len > run->output_max - job->output.len) {
+    if (bytes.len > run->quotas->output_bytes - job->output.len) {
         return WM_ERR_NOSPACE;
     }
     const size_t len = job->output.len + bytes.len;
@@ -186,11 +187,24 @@ static int on_output(void *ctx, struct wm_span bytes)
     return err;
 }
 
-static void on_log(void *ctx, int level, struct wm_span text)
+/* A leaking bucket, over all calls of a function: it holds as many lines as may be written in a second. */
+static int on_log(void *ctx, int level, struct wm_span text)
 {
-    const struct run *run = ctx;
-    wm_log_write(wm_port_now_ms(), (enum wm_log_level)level, wm_span_str(run->job->function), text);
+    const struct run   *run = ctx;
+    struct wm_function *fn = run->fn;
+    const uint32_t      lines = run->quotas->log_lines, now_ms = wm_port_now_ms();
+    const uint32_t      past_ms = now_ms - fn->logged_ms < 1000 ? now_ms - fn->logged_ms : 1000;
+    const uint32_t      leaked = lines * past_ms;
+    fn->logged = fn->logged > leaked ? fn->logged - leaked : 0;
+    fn->logged_ms = now_ms;
+    if (fn->logged + 1000 > lines * 1000) {
+        return WM_ERR_NOSPACE;
+    }
+    fn->logged += 1000;
+    wm_log_write(now_ms, (enum wm_log_level)level, wm_span_str(run->job->function), text);
+    return 0;
 }
+_Static_assert(WM_LOG_RATE_MAX <= UINT32_MAX / 1000 - 1, "on_log calculates in 32 bits");
 
 static bool on_tick(void *ctx)
 {
@@ -233,18 +247,16 @@ static void take_trap(struct wm_job *job, struct wm_function *fn, enum wm_trap_k
     case WM_TRAP_FUEL: job->quota = q->fuel; break;
     case WM_TRAP_MEMORY_QUOTA: job->quota = q->memory_bytes; break;
     case WM_TRAP_STACK_WASM: job->quota = q->stack_bytes; break;
-    case WM_TRAP_STACK_NATIVE: job->quota = WM_NATIVE_STACK_BYTES; break;
+    case WM_TRAP_STACK_NATIVE: job->quota = q->native_bytes; break;
     case WM_TRAP_OUTPUT: job->quota = q->output_bytes; break;
+    case WM_TRAP_LOG: job->quota = q->log_lines; break;
     default: break;
     }
     if (trap == WM_TRAP_CANCELLED) {
         job->state = WM_JOB_CANCELLED;
     }
     if (!job->fresh) {
-        /* These end a call between any two instructions, so its memory may be half-changed. The others are the
-         * function's own doing at a point it chose. */
-        fn->stale = trap == WM_TRAP_FUEL || trap == WM_TRAP_STACK_NATIVE || trap == WM_TRAP_STACK_WASM ||
-                    trap == WM_TRAP_CANCELLED;
+        fn->stale = true; /* whatever ended it: its memory may be half-changed, and its C stack is not unwound */
     }
 }
 
@@ -261,7 +273,7 @@ static void call(struct wm_jobs *js, struct wm_job *job, struct wm_function *fn,
         fail(job, WM_JOB_ARGUMENTS);
         return;
     }
-    struct run         run = {.js = js, .job = job, .output_max = image->quotas.output_bytes};
+    struct run         run = {.js = js, .job = job, .fn = fn, .quotas = &image->quotas};
     struct wm_call_env env = {
         .ctx = &run, .input = target->bytes ? job->input : wm_span(NULL, 0),
         .output = on_output, .log = on_log, .tick = on_tick,

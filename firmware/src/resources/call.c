@@ -162,6 +162,7 @@ static void trapped(const struct wm_job *job, struct wm_coap_reply *rep)
         [WM_TRAP_INT_CONVERT] = "float does not convert to an integer",
         [WM_TRAP_UNREACHABLE] = "unreachable executed",
         [WM_TRAP_OUTPUT] = "more output than its quota or the pool allows",
+        [WM_TRAP_LOG] = "more log lines a second than its quota",
         [WM_TRAP_CANCELLED] = "cancelled",
         [WM_TRAP_HOST] = "bad argument to a host function",
     };

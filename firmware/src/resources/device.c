@@ -34,13 +34,15 @@ static void put_engine(struct wm_sink *out)
 static void put_limits(struct wm_sink *out)
 {
     wm_cbor_str(out, "limits");
-    wm_cbor_map(out, 9);
+    wm_cbor_map(out, 11);
     put_uint(out, "functions", WM_FUNCTIONS);
     put_uint(out, "module", WM_MODULE_MAX_BYTES);
     put_uint(out, "memory", WM_MEMORY_MAX_BYTES);
     put_uint(out, "fuel", WM_FUEL_MAX);
     put_uint(out, "stack", WM_WASM_STACK_MAX_BYTES);
+    put_uint(out, "native", WM_NATIVE_STACK_BYTES);
     put_uint(out, "output", WM_OUTPUT_MAX_BYTES);
+    put_uint(out, "log", WM_LOG_RATE_MAX);
     put_uint(out, "payload", WM_COAP_PAYLOAD_BYTES);
     put_uint(out, "uploads", WM_UPLOADS);
     put_uint(out, "observers", WM_COAP_OBSERVERS);
@@ -63,13 +65,25 @@ static void put_validator(struct wm_sink *out)
     }
 }
 
+/* Quotas of a function that asks for nothing. Its memory is what it declares. */
+static void put_defaults(struct wm_sink *out)
+{
+    wm_cbor_str(out, "defaults");
+    wm_cbor_map(out, 5);
+    put_uint(out, "fuel", WM_FUEL_DEFAULT);
+    put_uint(out, "stack", WM_WASM_STACK_DEFAULT_BYTES);
+    put_uint(out, "native", WM_NATIVE_STACK_BYTES);
+    put_uint(out, "output", WM_OUTPUT_DEFAULT_BYTES);
+    put_uint(out, "log", WM_LOG_RATE_DEFAULT);
+}
+
 void wm_res_device(struct wm_env *env, const struct wm_coap_request *req, struct wm_coap_reply *rep)
 {
     struct wm_sink *out = &rep->body;
     if (!wm_accepts(req, rep, WM_FORMAT_CBOR)) {
         return;
     }
-    wm_cbor_map(out, 13);
+    wm_cbor_map(out, 14);
     put_str(out, "ep", env->config->ep);
     put_uint(out, "boot", env->config->boot_count);
     put_str(out, "reset", env->config->reset);
@@ -81,6 +95,7 @@ void wm_res_device(struct wm_env *env, const struct wm_coap_request *req, struct
     put_engine(out);
     put_limits(out);
     put_validator(out);
+    put_defaults(out);
     wm_cbor_str(out, "ram");
     wm_cbor_map(out, 3);
     put_uint(out, "total", wm_heap_total_bytes(env->pool));

@@ -197,11 +197,13 @@ static void get_metadata(const struct wm_function *fn, struct wm_sink *out)
     put_exports(out, fn);
     put_imports(out, fn);
     wm_cbor_str(out, "quotas");
-    wm_cbor_map(out, 4);
+    wm_cbor_map(out, 6);
     put_uint(out, "fuel", image->quotas.fuel);
     put_uint(out, "memory", image->quotas.memory_bytes);
     put_uint(out, "stack", image->quotas.stack_bytes);
+    put_uint(out, "native", image->quotas.native_bytes);
     put_uint(out, "output", image->quotas.output_bytes);
+    put_uint(out, "log", image->quotas.log_lines);
     put_uint(out, "ram", (image->engine != NULL ? image->arena_bytes : 0) + image->module.len);
 }
 

@@ -14,6 +14,7 @@ struct wm_engine {
     IM3Runtime runtime;
     IM3Module  module;
     uint64_t   declared_bytes; /* of memory; 0: the instance has all of it */
+    uint32_t   native_bytes;   /* of C stack, for each call */
     uint32_t   table_elements; /* declared; those behind the last one that is set do not exist */
 };
 
@@ -38,6 +39,7 @@ const char *wm_trap_name(enum wm_trap_kind kind)
         [WM_TRAP_INT_CONVERT] = "int-convert",
         [WM_TRAP_UNREACHABLE] = "unreachable",
         [WM_TRAP_OUTPUT] = "output",
+        [WM_TRAP_LOG] = "log",
         [WM_TRAP_CANCELLED] = "cancelled",
         [WM_TRAP_HOST] = "host",
         [WM_TRAP_OTHER] = "other",
@@ -294,6 +296,7 @@ static int instantiate(const struct opening *o, struct wm_engine **out)
         return WM_ERR_NOMEM; /* also keeps wasm3 from calculating with 4 GiB in 32 bits */
     }
     engine->declared_bytes = cut ? declared : 0;
+    engine->native_bytes = o->quotas->native_bytes != 0 ? o->quotas->native_bytes : WM_NATIVE_STACK_BYTES;
 
     const uint32_t stack_bytes = (o->quotas->stack_bytes + 7u) & ~7u;
     engine->runtime = new_runtime(environment, stack_bytes, widest_call_bytes(module));
@@ -343,7 +346,8 @@ static int run_start(const struct opening *o, struct wm_engine *engine, struct w
     }
     if (wm_engine_call(engine, start, NULL, NULL, o->quotas->fuel, env, &trap) != 0) {
         o->refused->function = (int32_t)start;
-        return refuse(o, WM_REFUSED_START, wm_trap_name(trap));
+        const bool timeout = trap == WM_TRAP_CANCELLED; /* the only reason for which that is done */
+        return refuse(o, WM_REFUSED_START, timeout ? "the start function takes too long" : wm_trap_name(trap));
     }
     return 0;
 }
@@ -424,7 +428,7 @@ int wm_engine_call(struct wm_engine *engine, uint32_t function, const uint64_t *
     }
 
     const struct wm_m3_run outer = wm_m3;
-    wm_m3_begin(env, fuel, WM_NATIVE_STACK_BYTES);
+    wm_m3_begin(env, fuel, engine->native_bytes);
     wm_m3.declared_bytes = engine->declared_bytes;
     wm_m3.table_elements = engine->table_elements;
     wm_m3.heap = NULL;
@@ -439,6 +443,11 @@ int wm_engine_call(struct wm_engine *engine, uint32_t function, const uint64_t *
         results[i] = is_half_cell(type->types[i]) ? (uint32_t)cells[i] : cells[i];
     }
     return 0;
+}
+
+void wm_engine_nudge(void)
+{
+    wm_m3_nudge();
 }
 
 struct wm_span wm_engine_memory(const struct wm_engine *engine)

@@ -19,13 +19,16 @@ struct wm_quotas {
     uint32_t fuel;         /* loop turns and calls, for each call from outside */
     uint32_t memory_bytes; /* what the instance's memory really has; 0: all of the declared pages */
     uint32_t stack_bytes;  /* wasm stack */
+    uint32_t native_bytes; /* C stack of a call; 0: WM_NATIVE_STACK_BYTES, and never more than the port has */
     uint32_t output_bytes;
+    uint32_t log_lines; /* a second */
 };
 
 enum wm_trap_kind {
     WM_TRAP_NONE, WM_TRAP_FUEL, WM_TRAP_STACK_NATIVE, WM_TRAP_STACK_WASM, WM_TRAP_MEMORY,
     WM_TRAP_MEMORY_QUOTA, WM_TRAP_TABLE, WM_TRAP_NULL_CALL, WM_TRAP_SIGNATURE, WM_TRAP_DIV_ZERO,
-    WM_TRAP_INT_OVERFLOW, WM_TRAP_INT_CONVERT, WM_TRAP_UNREACHABLE, WM_TRAP_OUTPUT, WM_TRAP_CANCELLED, WM_TRAP_HOST, WM_TRAP_OTHER,
+    WM_TRAP_INT_OVERFLOW, WM_TRAP_INT_CONVERT, WM_TRAP_UNREACHABLE, WM_TRAP_OUTPUT, WM_TRAP_LOG, WM_TRAP_CANCELLED,
+    WM_TRAP_HOST, WM_TRAP_OTHER,
 };
 const char *wm_trap_name(enum wm_trap_kind kind); /* as in docs/PROTOCOL.md 6 */
 
@@ -36,8 +39,9 @@ struct wm_call_env {
     size_t         input_off;
     /* Append to the reply: 0, or WM_ERR_NOSPACE / WM_ERR_NOMEM, which trap as WM_TRAP_OUTPUT. */
     int (*output)(void *ctx, struct wm_span bytes);
-    void (*log)(void *ctx, int level, struct wm_span text);
-    /* Called every WM_FUEL_SLICE of fuel; true cancels the call. NULL: never. */
+    /* Write a line: 0, or WM_ERR_NOSPACE: too many, which traps as WM_TRAP_LOG. */
+    int (*log)(void *ctx, int level, struct wm_span text);
+    /* Called every WM_FUEL_SLICE of fuel, and after wm_engine_nudge; true cancels the call. NULL: never. */
     bool (*tick)(void *ctx);
     uint32_t fuel_used; /* out */
 };
@@ -58,6 +62,11 @@ void wm_engine_close(struct wm_engine *engine);
  * *trap; the instance can be called again after either. */
 int wm_engine_call(struct wm_engine *engine, uint32_t function, const uint64_t *args, uint64_t *results,
                    uint32_t fuel, struct wm_call_env *env, enum wm_trap_kind *trap);
+
+/* Let the function that runs, if one does, tick at its next loop turn or call, however much fuel its slice still has: what
+ * lies between two of these is straight code, but as long as a function may be. For interrupts and signal handlers: one
+ * store. It may get lost, so come again. */
+void wm_engine_nudge(void);
 
 /* The instance's memory; empty if it has none. Valid until the next call. */
 struct wm_span wm_engine_memory(const struct wm_engine *engine);

@@ -65,8 +65,8 @@ static enum wm_trap_kind log_line(struct wm_host_call *call, uint64_t *cells)
         len = WM_LOG_TEXT_BYTES;
     }
     level = level < WM_LOG_ERROR ? WM_LOG_ERROR : level > WM_LOG_DEBUG ? WM_LOG_DEBUG : level;
-    if (call->env->log != NULL) {
-        call->env->log(call->env->ctx, level, wm_span(call->memory + (uint32_t)ptr, len));
+    if (call->env->log != NULL && call->env->log(call->env->ctx, level, wm_span(call->memory + (uint32_t)ptr, len)) != 0) {
+        return WM_TRAP_LOG;
     }
     return WM_TRAP_NONE;
 }

@@ -63,16 +63,37 @@ static COLD M3Result stop(enum wm_trap_kind trap)
     return wm_m3_stopped;
 }
 
-/* A slice is used up. */
+/* wm_m3.left is the fuel of this slice in its lower three bytes. The upper byte is 0, or what wm_m3_nudge, an
+ * interrupt, has put there: that makes it negative, and leaves the fuel alone. An interrupt may come between
+ * a load and a store of left; then the nudge is lost, and the next one works, but no fuel is ever gained or lost. */
+#define FUEL_MASK 0xffffffu
+_Static_assert(WM_FUEL_SLICE > 0 && WM_FUEL_SLICE < FUEL_MASK, "a slice, and one less than nothing, fit three bytes");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the upper byte is the last one");
+
+static uint32_t fuel_left(void)
+{
+    return (uint32_t)wm_m3.left & FUEL_MASK;
+}
+
+void wm_m3_nudge(void)
+{
+    ((volatile uint8_t *)&wm_m3.left)[3] = 0xff; /* far from where one less would wrap */
+}
+
+/* One unit was taken from a slice that is used up, or the function was nudged: look at the links. */
 static COLD M3Result refuel(void)
 {
-    wm_m3.left = 0;
-    if (wm_m3.reserve == 0) {
-        return stop(WM_TRAP_FUEL);
+    uint32_t left = fuel_left();
+    if (left == FUEL_MASK) {
+        wm_m3.left = 0;
+        if (wm_m3.reserve == 0) {
+            return stop(WM_TRAP_FUEL);
+        }
+        const uint32_t slice = wm_m3.reserve < WM_FUEL_SLICE ? wm_m3.reserve : WM_FUEL_SLICE;
+        wm_m3.reserve -= slice;
+        left = slice - 1;
     }
-    const uint32_t slice = wm_m3.reserve < WM_FUEL_SLICE ? wm_m3.reserve : WM_FUEL_SLICE;
-    wm_m3.reserve -= slice;
-    wm_m3.left = (int32_t)slice - 1;
+    wm_m3.left = (int32_t)left;
     if (wm_m3.env->tick != NULL && wm_m3.env->tick(wm_m3.env->ctx)) {
         return stop(WM_TRAP_CANCELLED);
     }
@@ -101,13 +122,15 @@ static COLD M3Result no_element(u32 index)
     return index < wm_m3.table_elements ? m3Err_trapTableElementIsNull : m3Err_trapTableIndexOutOfRange;
 }
 
-/* Two spellings of the same, because each compiler makes the most of another one. */
+/* Two spellings of the same: gcc for Arm would compare what it has just subtracted. */
 INLINE M3Result spend(void)
 {
-#ifdef __arm__
-    const int32_t left = wm_m3.left;
-    wm_m3.left = left - 1;
-    return UNLIKELY(left == 0) ? refuel() : m3Err_none;
+#if defined(__arm__) && defined(__GCC_ASM_FLAG_OUTPUTS__)
+    int32_t left = wm_m3.left;
+    int     negative;
+    __asm__("subs %0, %0, #1" : "+r"(left), "=@ccmi"(negative));
+    wm_m3.left = left;
+    return UNLIKELY(negative) ? refuel() : m3Err_none;
 #else
     return UNLIKELY(--wm_m3.left < 0) ? refuel() : m3Err_none;
 #endif
@@ -263,8 +286,9 @@ d_m3Op(WmMemGrow)
 static M3Result spend_bytes(uint32_t bytes, size_t memory_bytes)
 {
     uint32_t fuel = bytes > memory_bytes ? 0 : bytes / FUEL_BYTES; /* out of bounds does nothing */
-    while (fuel > (uint32_t)wm_m3.left) {
-        fuel -= (uint32_t)wm_m3.left + 1;
+    while (fuel > fuel_left()) {
+        fuel -= fuel_left() + 1;
+        wm_m3.left = -1;
         M3Result r = refuel(); /* spends the last one of these */
         if (r != NULL) {
             return r;
@@ -476,7 +500,7 @@ uint32_t wm_m3_fuel_used(uint32_t fuel)
     if (wm_m3.low < wm_m3.entry && wm_m3.entry - wm_m3.low > highest_stack_bytes) {
         highest_stack_bytes = wm_m3.entry - wm_m3.low;
     }
-    return fuel - wm_m3.reserve - (uint32_t)wm_m3.left;
+    return fuel - wm_m3.reserve - fuel_left();
 }
 
 M3Result wm_m3_call(IM3Function function)

@@ -11,7 +11,7 @@
 /* What is running now. One in the process; engine.c saves and restores it around whatever it runs, so that a
  * module may be opened inside the tick of a running function. */
 struct wm_m3_run {
-    int32_t   left; /* fuel left in this slice; WM_FUEL_SLICE fits */
+    int32_t   left; /* fuel left in this slice; negative: look at the links at once (m3_unit.c) */
     uintptr_t low;  /* the stack has not been deeper than here yet */
     uint32_t  reserve;      /* fuel beyond this slice */
     uintptr_t entry, limit; /* stack pointer at the start; lowest one allowed */
@@ -35,6 +35,9 @@ void wm_m3_begin(struct wm_call_env *env, uint32_t fuel, size_t stack_bytes);
 
 /* Fuel used since wm_m3_begin had this much. */
 uint32_t wm_m3_fuel_used(uint32_t fuel);
+
+/* The function that runs, if one does, ticks at its next loop turn or call. From an interrupt. */
+void wm_m3_nudge(void);
 
 /* Run a compiled function on the runtime's stack, where its arguments are. */
 M3Result wm_m3_call(IM3Function function);

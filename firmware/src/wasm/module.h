@@ -48,9 +48,11 @@ int wm_module_table(struct wm_span module, uint32_t *elements);
 int wm_module_custom(struct wm_span module, const char *name, struct wm_span *out);
 
 /* The `wasmote` section, docs/PROTOCOL.md 5. */
+#define WM_SECTION_NONE UINT32_MAX /* a number that is not given */
 struct wm_section {
     struct wm_span name, version, default_export;           /* empty: not given */
-    int64_t        abi, heap_bytes, stack_bytes, fuel, output_bytes; /* -1: not given */
+    /* What is larger than 32 bits is one less than WM_SECTION_NONE here. */
+    uint32_t       abi, heap_bytes, stack_bytes, fuel, output_bytes, native_bytes, log_lines;
     struct wm_span permissions, pure, idempotent;           /* CBOR arrays of text, empty: not given */
 };
 /* Returns 0 (also without a section: all fields then "not given") or WM_ERR_MALFORMED. */

@@ -4,7 +4,7 @@
 
 enum {
     KEY_NAME = 1, KEY_VERSION, KEY_DEFAULT_EXPORT, KEY_ABI, KEY_HEAP, KEY_STACK, KEY_FUEL, KEY_OUTPUT,
-    KEY_PERMISSIONS, KEY_PURE, KEY_IDEMPOTENT,
+    KEY_PERMISSIONS, KEY_PURE, KEY_IDEMPOTENT, KEY_LOG, KEY_NATIVE,
 };
 
 static int read_text(struct wm_cbor_reader *in, struct wm_span *out)
@@ -17,13 +17,13 @@ static int read_text(struct wm_cbor_reader *in, struct wm_span *out)
     return 0;
 }
 
-static int read_uint(struct wm_cbor_reader *in, int64_t *out)
+static int read_uint(struct wm_cbor_reader *in, uint32_t *out)
 {
     struct wm_cbor_item item;
     if (wm_cbor_next(in, &item) || item.kind != WM_CBOR_UINT || item.value > INT64_MAX) {
         return WM_ERR_MALFORMED;
     }
-    *out = (int64_t)item.value;
+    *out = item.value < WM_SECTION_NONE ? (uint32_t)item.value : WM_SECTION_NONE - 1;
     return 0;
 }
 
@@ -78,6 +78,10 @@ static int read_value(struct wm_cbor_reader *in, uint64_t key, struct wm_section
         return read_uint(in, &out->fuel);
     case KEY_OUTPUT:
         return read_uint(in, &out->output_bytes);
+    case KEY_LOG:
+        return read_uint(in, &out->log_lines);
+    case KEY_NATIVE:
+        return read_uint(in, &out->native_bytes);
     case KEY_PERMISSIONS:
         return read_list(in, &out->permissions);
     case KEY_PURE:
@@ -92,7 +96,8 @@ static int read_value(struct wm_cbor_reader *in, uint64_t key, struct wm_section
 int wm_section_read(struct wm_span module, struct wm_section *out)
 {
     *out = (struct wm_section){
-        .abi = -1, .heap_bytes = -1, .stack_bytes = -1, .fuel = -1, .output_bytes = -1,
+        .abi = WM_SECTION_NONE, .heap_bytes = WM_SECTION_NONE, .stack_bytes = WM_SECTION_NONE, .fuel = WM_SECTION_NONE,
+        .output_bytes = WM_SECTION_NONE, .native_bytes = WM_SECTION_NONE, .log_lines = WM_SECTION_NONE,
     };
     struct wm_cbor_reader in;
     const int err = wm_module_custom(module, "wasmote", &in.rest);

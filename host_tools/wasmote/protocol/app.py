@@ -25,6 +25,7 @@ TRAPS = (  # docs/PROTOCOL.md, 6
     "int-convert",
     "unreachable",
     "output",
+    "log",
     "cancelled",
     "host",
     "other",
@@ -77,6 +78,8 @@ class App:
     stack: int | None = None
     fuel: int | None = None
     output: int | None = None
+    log: int | None = None
+    native: int | None = None
     permissions: tuple[str, ...] = ()
     pure: tuple[str, ...] = ()
     idempotent: tuple[str, ...] = ()
@@ -94,6 +97,8 @@ class App:
             stack=self.stack,
             fuel=self.fuel,
             output=self.output,
+            log=self.log,
+            native=self.native,
             permissions=self.permissions,
             pure=self.pure,
             idempotent=self.idempotent,
@@ -194,6 +199,8 @@ def parse_app(text: str, where: str = "app.toml") -> App:
         stack=table.uint("stack"),
         fuel=table.uint("fuel"),
         output=table.uint("output"),
+        log=table.uint("log"),
+        native=table.uint("native"),
         permissions=table.texts("permissions"),
         pure=table.texts("pure"),
         idempotent=table.texts("idempotent"),

@@ -18,7 +18,7 @@ NAME_MAX_BYTES = 31
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,30}\Z")
 
 _TEXT_KEYS = {1: "name", 2: "version", 3: "default"}
-_UINT_KEYS = {4: "abi", 5: "heap", 6: "stack", 7: "fuel", 8: "output"}
+_UINT_KEYS = {4: "abi", 5: "heap", 6: "stack", 7: "fuel", 8: "output", 12: "log", 13: "native"}
 _LIST_KEYS = {9: "permissions", 10: "pure", 11: "idempotent"}
 
 
@@ -38,7 +38,7 @@ class Section:
     """None or empty: not given, so that the node's default holds.
 
     heap: bytes of memory beyond __heap_base; stack: bytes of wasm stack; fuel: loop turns and calls, for each call from
-    outside; output: bytes of a reply.
+    outside; output: bytes of a reply; log: log lines a second; native: bytes of the node's C stack.
     """
 
     name: str | None = None
@@ -49,6 +49,8 @@ class Section:
     stack: int | None = None
     fuel: int | None = None
     output: int | None = None
+    log: int | None = None
+    native: int | None = None
     permissions: tuple[str, ...] = ()
     pure: tuple[str, ...] = ()
     idempotent: tuple[str, ...] = ()

@@ -1,0 +1,20 @@
+;; An export to exceed each quota.
+(module
+  (import "wasmote" "output" (func $output (param i32 i32) (result i32)))
+  (import "wasmote" "log" (func $log (param i32 i32 i32)))
+  (memory 1)
+  (global (export "__heap_base") i32 (i32.const 1024))
+  (global $calls (mut i32) (i32.const 0))
+  (func (export "calls") (param i32) (result i32)
+    (global.set $calls (i32.add (global.get $calls) (i32.const 1))) (global.get $calls))
+  (func (export "turns") (param $n i32)
+    (loop $again (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1))))))
+  (func (export "load") (param i32) (drop (i32.load (local.get 0))))
+  (func $nest (export "nest") (param i32)
+    (if (local.get 0) (then (call $nest (i32.sub (local.get 0) (i32.const 1))))))
+  (func (export "write") (drop (call $output (i32.const 0) (i32.const 65))))
+  (func (export "lines") (param $n i32)
+    (loop $again
+      (call $log (i32.const 2) (i32.const 0) (i32.const 4))
+      (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1))))))
+  (data (i32.const 0) "line"))
