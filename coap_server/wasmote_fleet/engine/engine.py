@@ -66,13 +66,19 @@ class Engine:
         await self._driver.close()
 
 
-async def open_engine(location: str | Path, *, clock: Clock | None = None) -> Engine:
+async def open_engine(location: str, *, clock: Clock | None = None) -> Engine:
     """The engine at a file (made if it is not there: SQLite) or a NATS server (nats://host:port, several separated by
     commas; #NAME behind it keeps fleets that share a server apart). Raises DataInUse, DataUnusable,
     EngineUnavailable."""
     clock = clock or SystemClock()
-    if isinstance(location, str) and "://" in location:
-        raise EngineError(f"no engine for {location}", next_step="give a file")
+    if "://" in location:
+        if not location.startswith(("nats://", "tls://")):
+            raise EngineError(
+                f"no engine for {location}", next_step="give a file, or nats://host:port for a NATS server"
+            )
+        from wasmote_fleet.engine.jetstream.driver import JetStreamDriver
+
+        return await Engine.start(await JetStreamDriver.open(location, clock), clock)
     from wasmote_fleet.engine.sqlite.driver import SqliteDriver
 
     return await Engine.start(await SqliteDriver.open(Path(location), clock), clock)

@@ -9,8 +9,8 @@ What holds for all methods:
   and after a moment if it watches.
 - Names and keys that are not well-formed raise ValueError (checks.py), values beyond MAX_VALUE_BYTES TooLarge,
   anything after close() EngineClosed.
-- Durations are seconds. A time to live is rounded up to whole seconds, and what expires is gone at that time for every
-  reader; that it expired is told to those who watch up to two seconds later.
+- Durations are seconds. A time to live is rounded up to whole seconds; what expires is gone at that time or up to two
+  seconds later, never before.
 """
 
 from __future__ import annotations
@@ -185,8 +185,8 @@ class Queue(Protocol):
         ...
 
     async def stats(self) -> QueueStats:
-        """How many jobs there are. A job whose visibility timeout just passed may still count as leased, and one that
-        is to become a dead letter does so when somebody leases."""
+        """How many jobs there are. A job that came back, or is delayed, may still count as leased until it is leased
+        again; one whose last delivery timed out becomes a dead letter when somebody leases."""
         ...
 
 

@@ -56,9 +56,12 @@ class LocalCalls:
     async def request(
         self, service: str, data: bytes, *, instance: str | None = None, timeout_s: float = 10.0
     ) -> bytes:
+        check_name(service, "service")
+        if instance:
+            check_name(instance, "instance")
         check_value(data)
         self._check_open()
-        servers = [s for s in self._servers.get(service, ()) if instance is None or s.instance == instance]
+        servers = [s for s in self._servers.get(service, ()) if not instance or s.instance == instance]
         if not servers:
             raise NoSuchService(f"nobody serves {service}{f' as {instance}' if instance else ''}")
         server = servers[next(self._turns) % len(servers)]

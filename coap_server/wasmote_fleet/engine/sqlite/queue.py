@@ -149,7 +149,8 @@ class SqliteQueue:
         def operation(connection: sqlite3.Connection) -> bool:
             return bool(
                 connection.execute(
-                    "DELETE FROM jobs WHERE queue = ? AND id = ? AND state = 2", (self._name, check_key(id))
+                    "UPDATE jobs SET state = 3, data = x'' WHERE queue = ? AND id = ? AND state = 2",
+                    (self._name, check_key(id)),
                 ).rowcount
             )
 
