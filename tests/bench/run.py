@@ -14,13 +14,15 @@ from pathlib import Path
 import build
 import callgrind
 import engines
+import module
 import push
 import qemu
 import rates
+import validation
 from report import Bar, Report, Table
 from servers import Server, catalogue
 
-PARTS = ("rates", "instructions", "engine", "push")
+PARTS = ("rates", "instructions", "engine", "validator", "push")
 
 NODE_TO_LIBCOAP = 1.2
 NODE_TO_ECHO = 0.8
@@ -197,6 +199,46 @@ def measure_engine(report: Report, host: Path, chip: Path | None) -> None:
     report.tables.append(table)
 
 
+def measure_validator(report: Report, host: Path, chip: Path | None) -> None:
+    from wasmote.adapters.code_cost import code_cost
+    from wasmote.cli import size as size_command
+
+    say("validator: callgrind" + (", QEMU -icount" if chip is not None else ""))
+    path = module.of_20_kb()
+    size = path.stat().st_size
+    table = Table(
+        f"Validation of a compiled module of {size:,} bytes (zcbor, elliptic curves of tinydtls; zig -Os)",
+        ("where", "instructions", "a byte", f"at {CHIP_MHZ} MHz"),
+    )
+    count = validation.on_host(host / "bench", path)
+    table.rows.append(("host", f"{count:,}", f"{count / size:.1f}", ""))
+    figures = {"bytes": size, "host": count}
+    if chip is not None:
+        found = validation.on_chip(chip / "bench", path)
+        count = found.instructions
+        figures |= {"chip": count, "chip_stack": found.stack_bytes}
+        table.rows.append(
+            (
+                CHIP_TITLE,
+                f"{count:,}",
+                f"{count / size:.1f}",
+                f"{count / CHIP_MHZ / 1000:.1f} ms, if each takes a cycle",
+            )
+        )
+        cost = code_cost(chip, *size_command.VALIDATOR)
+        text_bar = size_command.VALIDATOR_TEXT_BYTES["arm-none-eabi"]
+        stack_bar = size_command.VALIDATOR_STACK_BYTES
+        figures |= {"text": cost.text, "stack": cost.stack}
+        for what, value, bar in (
+            ("validator, text on Cortex-M4 (-Os)", cost.text, text_bar),
+            ("validator, C stack on its deepest path on Cortex-M4", cost.stack, stack_bar),
+            (f"validator, C stack used by {size:,} bytes, {CHIP_TITLE}", found.stack_bytes, stack_bar),
+        ):
+            report.bars.append(Bar(what, f"{value:,} bytes", f"<= {bar:,}", value <= bar, exact=True))
+    report.figures["validator"] = figures
+    report.tables.append(table)
+
+
 def measure_push(report: Report, chip: Path | None, node: Server, quick: bool) -> None:
     say("push to first reply")
     module = push.module_of_4_kb()
@@ -253,6 +295,8 @@ def main() -> int:
         measure_instructions(report, host, chip, servers, noop, options.quick)
     if "engine" in parts:
         measure_engine(report, host, chip)
+    if "validator" in parts:
+        measure_validator(report, host, chip)
     if "push" in parts:
         measure_push(report, chip, next(s for s in servers if s.name == "node"), options.quick)
 

@@ -9,12 +9,18 @@ import click
 
 from wasmote.adapters import build as builder
 from wasmote.adapters.boards import Board, find_board, list_boards
+from wasmote.adapters.code_cost import CodeCost, code_cost
 from wasmote.adapters.image import ImageSize, image_size
 from wasmote.adapters.project import Project
 from wasmote.adapters.stack_probe import StackUse, probe_stack
 from wasmote.cli.base import Session
 from wasmote.cli.base import command as make_command
 from wasmote.errors import BuildError, InputError
+
+# Bars: toolchain -> bytes; bytes.
+VALIDATOR_TEXT_BYTES = {"arm-none-eabi": 12 * 1024}
+VALIDATOR_STACK_BYTES = 1024
+VALIDATOR = (r"/src/wasm/validate\w*\.c$", "wm_validate")
 
 
 @make_command()
@@ -25,7 +31,7 @@ def command(session: Session, board: str | None, build_first: bool, stack: bool)
     """Flash and RAM of built images in bytes, against the budgets in board.toml. Over budget is an error.
 
     --stack drives each emulated chip as deep as requests and functions can, and reads how much of its C stack that
-    took.
+    took. It also tells what the validator takes: its text, and its C stack on its deepest path.
     """
     project = Project.find()
     if board is None:
@@ -49,6 +55,9 @@ def command(session: Session, board: str | None, build_first: bool, stack: bool)
         if stack and each.emulate and not each.is_host:
             with session.output.progress(f"stack of {each.name}") as bar:
                 use = asyncio.run(probe_stack(each, image, describe=bar.describe))
+        cost: CodeCost | None = None
+        if stack and not each.is_host:
+            cost = code_cost(image.parent, *VALIDATOR)
         rows.append(
             {
                 "board": each.name,
@@ -60,22 +69,40 @@ def command(session: Session, board: str | None, build_first: bool, stack: bool)
                 "stack": found.stack,
                 "stack_used": use.used_bytes if use else None,
                 "nesting": min(use.nesting.values()) if use else None,
+                "validator": cost.text if cost else None,
+                "validator_stack": cost.stack if cost else None,
                 "pool": found.pool,
                 "budget": dict(each.budget),
             }
         )
-        over += over_budget(each, found, use)
+        over += over_budget(each, found, use) + over_bars(each, cost)
     columns = {"board": "BOARD", "text": "TEXT", "data": "DATA", "bss": "BSS", "flash": "FLASH"}
     columns |= {"static_ram": "STATIC RAM", "stack": "STACK"}
     columns |= {"stack_used": "USED"} if stack else {}
     columns |= {"pool": "POOL"}
+    columns |= {"validator": "VALIDATOR", "validator_stack": "ITS STACK"} if stack else {}
     session.output.table(rows, columns)
+    if stack:
+        bars = ", ".join(f"{bar} bytes of text with {name}" for name, bar in VALIDATOR_TEXT_BYTES.items())
+        session.output.note(f"the validator may take {bars}, and {VALIDATOR_STACK_BYTES} of stack")
     if over:
         raise BuildError(
             "over budget",
             cause="\n".join(over),
             next_step="make it smaller, or change [budget] in board.toml",
         )
+
+
+def over_bars(board: Board, cost: CodeCost | None) -> list[str]:
+    """A line for each bar that the validator does not keep."""
+    if cost is None:
+        return []
+    text = VALIDATOR_TEXT_BYTES.get(board.toolchain, cost.text)
+    return [
+        f"{board.name}: the validator takes {value} bytes of {what}, at most {bar} are wanted"
+        for what, value, bar in (("text", cost.text, text), ("stack", cost.stack, VALIDATOR_STACK_BYTES))
+        if value > bar
+    ]
 
 
 def over_budget(board: Board, size: ImageSize, use: StackUse | None = None) -> list[str]:
