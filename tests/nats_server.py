@@ -28,9 +28,11 @@ class NatsServer:
     sync: `always`, so that an acknowledgement means the disk has it, or `2m`, which is the server's default.
     """
 
-    def __init__(self, folder: Path, *, sync: str = "2m") -> None:
+    def __init__(self, folder: Path, *, sync: str = "2m", jetstream: bool = True) -> None:
         self._folder = folder
-        self._sync = sync
+        self._jetstream = (
+            f'jetstream {{ store_dir: "{folder / "data"}", sync_interval: {sync} }}' if jetstream else ""
+        )
         self._port = -1
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,8 +48,7 @@ class NatsServer:
             old.unlink()
         config = self._folder / "nats.conf"
         config.write_text(
-            f'host: "127.0.0.1"\nport: {self._port}\nports_file_dir: "{self._folder}"\n'
-            f'jetstream {{ store_dir: "{self._folder / "data"}", sync_interval: {self._sync} }}\n'
+            f'host: "127.0.0.1"\nport: {self._port}\nports_file_dir: "{self._folder}"\n{self._jetstream}\n'
         )
         with (self._folder / "nats.log").open("ab") as log:
             self._process = subprocess.Popen([find_nats_server(), "-c", config], stdout=log, stderr=log)

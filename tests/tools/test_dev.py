@@ -109,3 +109,10 @@ def test_dev_makes_venv_anew_after_an_interruption(
         assert any("--clear" in words for words in done) == made_anew
         assert script.venv_is_current("dev", "digest") and script.venv_is_current("", "digest")
         assert not script.venv_is_current("dev", "another")
+
+
+def test_dev_installs_what_the_fleet_needs_only_for_the_fleet(script: ModuleType) -> None:
+    assert script.EXTRA["wasmote"] == "" and script.EXTRA["wasmote fleet"] == "fleet"
+    # Each extra is served by itself and by the bigger ones.
+    assert all(extra in serving and "dev" in serving for extra, serving in script.SERVED_BY.items())
+    assert set(script.EXTRA.values()) <= set(script.SERVED_BY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from wasmote.errors import MissingError
 from wasmote_fleet.engine.blobs import Blobs
 from wasmote_fleet.engine.clock import Clock, SystemClock
 from wasmote_fleet.engine.errors import EngineError
@@ -69,15 +70,20 @@ class Engine:
 async def open_engine(location: str, *, clock: Clock | None = None) -> Engine:
     """The engine at a file (made if it is not there: SQLite) or a NATS server (nats://host:port, several separated by
     commas; #NAME behind it keeps fleets that share a server apart). Raises DataInUse, DataUnusable,
-    EngineUnavailable."""
+    EngineUnavailable, MissingError."""
     clock = clock or SystemClock()
     if "://" in location:
         if not location.startswith(("nats://", "tls://")):
             raise EngineError(
                 f"no engine for {location}", next_step="give a file, or nats://host:port for a NATS server"
             )
-        from wasmote_fleet.engine.jetstream.driver import JetStreamDriver
-
+        try:
+            from wasmote_fleet.engine.jetstream.driver import JetStreamDriver
+        except ModuleNotFoundError as err:
+            raise MissingError(
+                f"a NATS server needs the Python package {err.name}, which is not installed",
+                next_step="pip install 'wasmote[fleet]', or in a checkout ./dev setup wasmote fleet",
+            ) from None
         return await Engine.start(await JetStreamDriver.open(location, clock), clock)
     from wasmote_fleet.engine.sqlite.driver import SqliteDriver
 

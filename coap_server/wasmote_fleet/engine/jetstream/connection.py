@@ -96,7 +96,7 @@ class Connection:
         if (version.major, version.minor) < MIN_VERSION:
             await nc.close()
             raise DataUnusable(
-                f"nats-server {version} is too old",
+                f"nats-server {version.major}.{version.minor} is too old",
                 cause="2.11 is the first with expiry a key",
                 next_step="update it",
             )
@@ -110,7 +110,14 @@ class Connection:
             ) from None
         return self
 
+    @property
+    def version(self) -> str:
+        """The server's version."""
+        version = self.nc.connected_server_version
+        return f"{version.major}.{version.minor}.{version.patch}"
+
     async def close(self) -> None:
+        """Close it; what waits for an answer gets EngineClosed."""
         self.closing = True
         await self.nc.close()
 

@@ -56,7 +56,7 @@ class JetStreamDriver:
     async def info(self) -> EngineInfo:
         return EngineInfo(
             driver="jetstream",
-            version=str(self._connection.nc.connected_server_version),
+            version=self._connection.version,
             location=self._connection.location,
             shared=True,
             durability="the end of the server process; a power cut only if its configuration has "
