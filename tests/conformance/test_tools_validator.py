@@ -30,6 +30,7 @@ from wasmote.adapters.validator import Validator, validator_wasm
 from wasmote.cli.main import run
 from wasmote.errors import WasmoteError
 from wasmote.node import Node
+from wasmote.protocol.module import parse_module
 from wasmote.protocol.problem import Problem
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,6 +90,8 @@ def test_verdicts_are_those_of_the_native_code(validator: Validator) -> None:
         verdict = native(module)
         assert as_verdict(validator.check(module, validator.default_limits)) == verdict
         counts[verdict.reason] = counts.get(verdict.reason, 0) + 1
+        if verdict.accepted:
+            assert parse_module(module).data == module  # the tools' own reader must not refuse it then
     for reason in (None, "malformed", "invalid", "limit"):
         assert counts[reason] > 60, counts
 
@@ -202,6 +205,27 @@ def test_push_names_the_function_before_it_sends_anything(
     run(["--json", "-t", host_node.uri, "logs"])
     refused_by_the_node = "refused 'broken'" in capfd.readouterr().out
     assert refused_by_the_node == (more == ("--no-check",))
+
+
+def test_run_starts_nothing_invalid_and_compile_warns_of_limits(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    invalid, long = tmp_path / "invalid.wasm", tmp_path / "long.wasm"
+    invalid.write_bytes(limit_modules.HEAD + b"\1\4\1\x60\0\0\3\2\1\0\7\5\1\1r\0\0\x0a\5\1\3\0\x6a\x0b")
+    assert run(["run", str(invalid), "r"]) == 2
+    wrong = "module refused: type mismatch: an operand is missing, in function 0 'r' at byte 30\n"
+    assert wrong in capfd.readouterr().err
+    # What is only beyond a limit runs here: the local engine has larger tables than a chip.
+    long.write_bytes(limit_modules.MODULES["name"](600))
+    assert run(["run", str(long), "n" * 600]) == 0
+    assert "refuses long: module refused: a name is too long, at byte " in capfd.readouterr().err
+    if shutil.which("wat2wasm") is None:
+        pytest.skip("wat2wasm is missing (Debian package wabt)")
+    (tmp_path / "locals.wat").write_text(f'(module (func (export "f") (local {"i32 " * 121})))')
+    assert run(["compile", str(tmp_path / "locals.wat")]) == 0
+    warned = capfd.readouterr().err
+    assert "a function has too many locals, in function 0 'f'" in warned and "next: " in warned
+    assert (tmp_path / "locals.wasm").is_file()
 
 
 # ---- where it comes from, where it runs ----

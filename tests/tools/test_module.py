@@ -17,6 +17,7 @@ from wasmote.protocol.module import (
     FuncType,
     ModuleError,
     encode_unsigned,
+    function_name,
     parse_module,
     with_custom_first,
     without_custom,
@@ -92,6 +93,20 @@ def test_module_reads_function_names(tmp_path: Path) -> None:
     assert module.function_names == {0: "in", 1: "pair", 2: "go"}
 
 
+def test_function_name_is_the_sources_or_an_exports(tmp_path: Path) -> None:
+    if find_tool("wat2wasm") is None:
+        pytest.skip("names are written by wabt")
+    named, bare = assemble(tmp_path, WAT, "--debug-names"), assemble(tmp_path, WAT)
+    assert [function_name(named, index) for index in range(4)] == ["in", "pair", "go", None]
+    exports = {export.item: export.name for export in parse_module(bare).exports if export.kind == "func"}
+    assert exports and function_name(bare, min(exports)) == exports[min(exports)]
+    # What is refused is often damaged: sections that are wrong, cut or too long hide no name that can be read.
+    code = next(span for span in parse_module(named).sections if span.id == 10)
+    torn = named[: code.content] + b"\xff" * (code.end - code.content) + named[code.end :]
+    assert function_name(torn, 2) == "go"
+    assert function_name(bare[: code.content], min(exports)) == exports[min(exports)]
+
+
 @pytest.mark.parametrize(
     ("data", "cause"),
     [
@@ -144,6 +159,7 @@ def test_module_every_truncation_is_an_error_or_a_shorter_module(tmp_path: Path)
 def test_module_any_bytes_end_in_a_module_or_an_error(tail: bytes) -> None:
     with contextlib.suppress(ModuleError):
         parse_module(EMPTY + tail)
+    function_name(EMPTY + tail, 0)
 
 
 @settings(max_examples=300, deadline=None)
@@ -156,6 +172,7 @@ def test_module_any_damage_ends_in_a_module_or_an_error(
         good[data.draw(st.integers(8, len(good) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(ModuleError):
         parse_module(bytes(good))
+    function_name(bytes(good), 1)
 
 
 _cache: list[bytes] = []

@@ -46,9 +46,8 @@ def command(session: Session, app: str, output: Path | None, define: tuple[str, 
         made = apps.load(app, defines=parse_defines(define), debug=debug)
     validator = Validator.load()
     if refused := validator.check(made.data, validator.default_limits):
-        place = refused.place(made.data)
         session.output.warning(
-            f"a node with the usual limits refuses {made.name}: {refused.detail}{', ' if place else ''}{place}; next: "
+            f"a node with the usual limits refuses {made.name}: {refused.text_of(made.data)}; next: "
             + problem.next_step(refused)
         )
     path = output or apps.output_path(made)

@@ -14,7 +14,6 @@ from wasmote.cli.compile import parse_defines
 from wasmote.errors import ApplicationError, InputError, TrapError
 from wasmote.protocol import problem
 from wasmote.protocol.answers import CallResult
-from wasmote.protocol.refusal import error_from_problem
 from wasmote.protocol.section import default_export
 from wasmote.protocol.values import ArgumentError, parse_arguments
 
@@ -122,10 +121,11 @@ def _validate(session: Session, made: apps.Compiled) -> None:
     refused = validator.check(made.data, validator.default_limits)
     if refused is None:
         return
-    error = error_from_problem(refused, f"{made.name} does not load", module=made.data)
+    text = refused.text_of(made.data)
     if refused.members["reason"] != "limit":
-        raise InputError(error.message, cause=error.cause, next_step=error.next_step, details=error.details)
-    session.output.warning(f"a node with the usual limits refuses {made.name}: {error.cause}")
+        step = problem.next_step(refused)
+        raise InputError(f"{made.name} does not load", cause=text, next_step=step, details=refused.members)
+    session.output.warning(f"a node with the usual limits refuses {made.name}: {text}")
 
 
 def _check(session: Session, made: apps.Compiled, timeout_s: float) -> None:

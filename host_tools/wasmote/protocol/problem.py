@@ -66,18 +66,6 @@ class Problem:
             return ".".join(str(part) for part in value)
         return str(value) if value is not None else None
 
-    def place(self, module: bytes | None) -> str:
-        """Where in the module it is wrong: function, its name in the source, offset; "" where the node does not say.
-        module: the bytes that it speaks of, for the name."""
-        function, offset = self.members.get("index"), self.members.get("offset")
-        parts = []
-        if isinstance(function, int):
-            name = None if module is None else function_name(module, function)
-            parts.append(f"in function {function}" + (f" '{name}'" if name else ""))
-        if isinstance(offset, int):
-            parts.append(f"at byte {offset}")
-        return " ".join(parts)
-
     @property
     def reply_forgotten(self) -> bool:
         """A repeated request was carried out before, and its reply is lost (docs/PROTOCOL.md, 2)."""
@@ -99,6 +87,18 @@ class Problem:
     def text(self) -> str:
         """Title and detail in one line."""
         return f"{self.title}: {self.detail}" if self.detail else self.title
+
+    def text_of(self, module: bytes | None) -> str:
+        """The same, and where in the module it is wrong: function, its name in the source, offset; as far as the node
+        says. module: the bytes that it speaks of, for the name."""
+        function, offset = self.members.get("index"), self.members.get("offset")
+        parts = []
+        if isinstance(function, int):
+            name = None if module is None else function_name(module, function)
+            parts.append(f"in function {function}" + (f" '{name}'" if name else ""))
+        if isinstance(offset, int):
+            parts.append(f"at byte {offset}")
+        return f"{self.text}, {' '.join(parts)}" if parts else self.text
 
 
 def decode(reply: Reply) -> Problem:

@@ -40,8 +40,7 @@ def error_from_problem(
     where that is a module."""
     step = (steps or {}).get(found.code) or problem.next_step(found)
     details = {"code": found.code_text, "title": found.title, "detail": found.detail, **found.members}
-    place = found.place(module) if found.code == messages.UNPROCESSABLE else ""
-    cause = f"{found.text}{', ' if place else ''}{place} ({found.code_text})"
+    cause = f"{found.text_of(module)} ({found.code_text})"
     if module is not None and isinstance(function := found.members.get("index"), int):
         details["function_name"] = function_name(module, function)
     if found.import_name is not None:
