@@ -14,6 +14,7 @@ from pathlib import Path
 import build
 import callgrind
 import engines
+import fleet_engine
 import module
 import push
 import qemu
@@ -22,7 +23,7 @@ import validation
 from report import Bar, Report, Table
 from servers import Server, catalogue
 
-PARTS = ("rates", "instructions", "engine", "validator", "push")
+PARTS = ("rates", "instructions", "engine", "validator", "push", "fleet-engine")
 
 NODE_TO_LIBCOAP = 1.2
 NODE_TO_ECHO = 0.8
@@ -279,16 +280,31 @@ def main() -> int:
     if unknown := set(parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
 
+    report = Report()
+    if "fleet-engine" in parts:
+        fleet_engine.measure(report, options.quick, say)
+    if set(parts) != {"fleet-engine"}:
+        measure_node(report, parts, options)
+
+    print(report.text(), end="")
+    if options.json is not None:
+        options.json.write_text(json.dumps(report.json(), indent=2) + "\n")
+    if options.markdown is not None:
+        options.markdown.write_text(report.markdown())
+    return 1 if report.failed else 0
+
+
+def measure_node(report: Report, parts: list[str], options: argparse.Namespace) -> None:
+    """The parts that need a node: it is built before."""
     build.sources(say)
     say("building the host node and the tools")
     host = build.build_board("host")
     chip = None
-    if not options.host_only and set(parts) != {"rates"}:
+    if not options.host_only and not set(parts) <= {"rates", "fleet-engine"}:
         say(f"building {CHIP}")
         chip = build.build_board(CHIP)
     noop = build.wat(build.HERE / "noop.wat")
     servers = catalogue(host, noop)
-    report = Report()
     if "rates" in parts:
         measure_rates(report, host, servers, options.quick)
     if "instructions" in parts:
@@ -299,13 +315,6 @@ def main() -> int:
         measure_validator(report, host, chip)
     if "push" in parts:
         measure_push(report, chip, next(s for s in servers if s.name == "node"), options.quick)
-
-    print(report.text(), end="")
-    if options.json is not None:
-        options.json.write_text(json.dumps(report.json(), indent=2) + "\n")
-    if options.markdown is not None:
-        options.markdown.write_text(report.markdown())
-    return 1 if report.failed else 0
 
 
 if __name__ == "__main__":
