@@ -25,6 +25,7 @@ class ExitCode(IntEnum):
     MISSING = 8
     BUILD = 9
     LOCAL = 10
+    UNFINISHED = 11
     INTERRUPTED = 130
 
     @property
@@ -44,6 +45,7 @@ _MEANINGS = {
     ExitCode.MISSING: "a tool, package or source archive is missing",
     ExitCode.BUILD: "a build or a compilation failed, or an image is over its budget",
     ExitCode.LOCAL: "a port, device or file of this machine cannot be used",
+    ExitCode.UNFINISHED: "flashing began and did not end well: the board has no whole image",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
 }
 
@@ -152,3 +154,9 @@ class LocalError(WasmoteError):
     """A port, a device or a file of this machine cannot be used."""
 
     exit_code = ExitCode.LOCAL
+
+
+class UnfinishedError(WasmoteError):
+    """Flashing began and did not end well: the board has no whole image now."""
+
+    exit_code = ExitCode.UNFINISHED

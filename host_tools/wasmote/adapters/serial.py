@@ -119,7 +119,7 @@ async def _open_device(url: str, baud: int) -> SerialStream:
         # exclusive: a second program on the same line would steal bytes of frames.
         port = serial.Serial(url, baud, timeout=0, write_timeout=0, exclusive=True)
     except (serial.SerialException, OSError, ValueError) as error:
-        raise _no_device(url, error) from error
+        raise device_error(url, error) from error
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     try:
@@ -131,11 +131,12 @@ async def _open_device(url: str, baud: int) -> SerialStream:
         )
     except (OSError, ValueError) as error:
         port.close()
-        raise _no_device(url, error) from error
+        raise device_error(url, error) from error
     return SerialStream(url, reader, sending, others=(receiving,), port=port)
 
 
-def _no_device(url: str, error: Exception) -> LocalError:
+def device_error(url: str, error: Exception) -> LocalError:
+    """Why a device cannot be opened, and what helps."""
     cause = str(error)
     if not Path(url).exists():
         cause = "no such serial device"

@@ -1,0 +1,257 @@
+"""`wasmote flash`: an image onto a board, and the node's first words."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wasmote.adapters import build as builder
+from wasmote.adapters.boards import Board, find_board
+from wasmote.adapters.flash_choice import Way, choose
+from wasmote.adapters.flash_config import METHODS, STM32_UART, FlashConfig, read_flash_config
+from wasmote.adapters.flash_image import read_segments
+from wasmote.adapters.ports import serial_ports, usb_devices
+from wasmote.adapters.project import Project
+from wasmote.adapters.serial_line import SerialLine
+from wasmote.adapters.stm32_uart import Stm32Uart
+from wasmote.cli.base import Session
+from wasmote.cli.base import command as make_command
+from wasmote.cli.output import Bar, Output
+from wasmote.errors import InputError, UnansweredError, WasmoteError
+from wasmote.protocol.stm32_boot import Progress
+
+_STAGES = {"compare": "compare with", "erase": "erase", "write": "write", "verify": "read back"}
+
+
+@dataclass
+class Job:
+    """One run: what is asked for, and (result) what has been done so far."""
+
+    session: Session
+    board: Board
+    config: FlashConfig
+    way: Way
+    image: Path
+    baud: int | None
+    node_baud: int
+    unlock: bool
+    dry_run: bool
+    wait_s: float
+    result: dict[str, Any] = field(default_factory=dict)
+
+
+class Stages:
+    """A bar for each stage of the work, one after the other."""
+
+    def __init__(self, output: Output, board: str) -> None:
+        self._output, self._board = output, board
+        self._stage = ""
+        self._bar: Bar | None = None
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Stages:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.stage != self._stage:
+            self._stack.close()
+            self._stage = progress.stage
+            text = f"{_STAGES.get(progress.stage, progress.stage)} {self._board}"
+            self._bar = self._stack.enter_context(
+                self._output.progress(text, total=progress.total, unit="bytes")
+            )
+        assert self._bar is not None
+        self._bar.update(progress.done)
+
+
+@make_command()
+@click.argument("board")
+@click.option("--port", "-p", metavar="PORT", help="Its serial port; otherwise the one that looks like it.")
+@click.option(
+    "--method", "-m", type=click.Choice(METHODS), help="Otherwise the first that fits and is there."
+)
+@click.option(
+    "--image",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An ELF file, or a binary for the start of the flash memory. Otherwise the board's own, which is built first.",
+)
+@click.option("--build/--no-build", "build_first", default=True, help="Build the board's image first.")
+@click.option(
+    "--baud", type=click.IntRange(min=300), help="Rate for flashing. Otherwise what board.toml says."
+)
+@click.option(
+    "--unlock", is_flag=True, help="Take the chip's protection off first. A locked chip ERASES ITSELF for it."
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Go to the bootloader, compare, write nothing, and start what is there."
+)
+@click.option(
+    "--wait",
+    "wait_s",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="For the node's first words; 0 does not wait.",
+)
+def command(
+    session: Session,
+    board: str,
+    port: str | None,
+    method: str | None,
+    image: Path | None,
+    build_first: bool,
+    baud: int | None,
+    unlock: bool,
+    dry_run: bool,
+    wait_s: float,
+) -> None:
+    """Flash BOARD: build its image, write it, read it back, start it, and print what the node says about itself.
+
+    The way is picked from board.toml and from what is connected: the bootloader of an STM32 on a serial port
+    (stm32-uart) or on USB (dfu-util), a debug probe (openocd, st-flash), esptool for an ESP. What the chip holds
+    already is not written again, so a run that was cut off goes on where it was."""
+    project = Project.find()
+    found = find_board(project, board)
+    config = read_flash_config(found)
+    way = choose(found, config, port=port, method=method, ports=serial_ports(), usb=usb_devices())
+    serial = found.links.get("serial")
+    job = Job(
+        session=session,
+        board=found,
+        config=config,
+        way=way,
+        image=_image(session, project, found, image, build_first),
+        baud=baud,
+        node_baud=int(serial["baud"]) if isinstance(serial, dict) and "baud" in serial else 115200,
+        unlock=unlock,
+        dry_run=dry_run,
+        wait_s=wait_s,
+    )
+    job.result = {"board": board, "method": way.method, "port": way.port or None, "image": str(job.image)}
+    began_s = time.monotonic()
+    session.output.note(f"flash {board} by {way.method}{f' on {way.port}' if way.port else ''}")
+    _METHODS[way.method](job)
+    job.result["seconds"] = round(time.monotonic() - began_s, 1)
+    session.output.emit(job.result, _text(job.result))
+
+
+def _image(session: Session, project: Project, board: Board, given: Path | None, build_first: bool) -> Path:
+    if given is not None:
+        return given
+    image = builder.image_path(project, board)
+    if not build_first:
+        if not image.is_file():
+            raise InputError(
+                f"{board.name} has not been built",
+                next_step=f"`wasmote build {board.name}`, or leave out --no-build",
+            )
+        return image
+    with session.output.progress(f"build {board.name}") as bar:
+        return builder.build(project, board, progress=bar, log=session.output.warning)
+
+
+# ---- an STM32 on a serial port ----
+
+
+def _flash_stm32_uart(job: Job) -> None:
+    output = job.session.output
+    segments = read_segments(job.image, job.config.origin)
+    with (
+        Stages(output, job.board.name) as stages,
+        Stm32Uart(
+            job.way.port, job.board.name, job.config, baud=job.baud, progress=stages, note=output.note
+        ) as chip,
+    ):
+        try:
+            info = chip.connect(unlock=job.unlock)
+            output.note(f"{info.chip_text}, bootloader {info.version_text}")
+            job.result["chip_id"] = info.chip_id
+            plan, differing = chip.compare(segments)
+            job.result |= {"bytes": plan.image_bytes, "differing": [one.number for one in differing]}
+            if not job.dry_run:
+                report = chip.flash(plan, differing)
+                job.result |= {
+                    "written": report.written_bytes,
+                    "unchanged": report.unchanged_bytes,
+                    "erased": report.erased_sectors,
+                    "repeated": report.repeated,
+                    "verified": True,
+                }
+        except KeyboardInterrupt:
+            if chip.unfinished:
+                output.warning(f"{job.board.name} has no whole image now: flash it again")
+            raise
+        reset = chip.start(plan.start)
+        if not reset and job.config.leave:
+            output.note(f"it has been started; so that it starts by itself: {job.config.leave}")
+        stages.__exit__()
+        _greet(job, chip.line)
+
+
+# ---- the node's first words ----
+
+
+def _greet(job: Job, line: SerialLine) -> None:
+    """Wait for the hello on a line that is open already, so that none is missed, and ask for `/d`."""
+    if job.wait_s == 0 or job.dry_run:
+        return
+    output = job.session.output
+    line.configure(job.node_baud, "N")
+    with output.progress("wait for the node"):
+        hello = line.wait_hello(job.wait_s, lambda text: output.note(f"node: {text}"))
+        device = None if hello is None else line.get_device(job.wait_s)
+    if device is None:
+        what = "it said nothing" if hello is None else "it does not answer GET /d"
+        raise UnansweredError(
+            f"{job.board.name} is flashed, but its node is not heard on {line.url}",
+            cause=f"{what} in {job.wait_s:g} s at {job.node_baud} baud",
+            next_step=f"reset the board{f' ({job.config.leave})' if job.config.leave else ''},"
+            f" then `wasmote -t {line.url} info`; `wasmote monitor {line.url}` shows what it says",
+            details=job.result,
+        )
+    job.result |= {"hello": hello, "device": device}
+
+
+def _text(result: dict[str, Any]) -> str:
+    lines = []
+    if "written" in result:
+        lines.append(
+            f"{result['board']}: {result['written']} bytes written and read back,"
+            f" {result['unchanged']} were there already, {result['seconds']} s"
+        )
+    elif "differing" in result:
+        count = len(result["differing"])
+        lines.append(
+            f"{result['board']}: {count} sectors would be written"
+            if count
+            else f"{result['board']}: up to date"
+        )
+    else:
+        lines.append(f"{result['board']}: flashed and verified, {result['seconds']} s")
+    if result.get("device"):
+        lines += [f"  {key}: {_short(value)}" for key, value in result["device"].items()]
+    return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_short(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return " ".join(_short(item) for item in value)
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _todo(job: Job) -> None:
+    raise WasmoteError(f"{job.way.method} is not there yet", next_step="use another")
+
+
+_METHODS: dict[str, Any] = dict.fromkeys(METHODS, _todo) | {STM32_UART: _flash_stm32_uart}
