@@ -16,6 +16,7 @@ import tty
 from types import TracebackType
 from typing import Protocol
 
+from esp32c3_rom import Esp32C3
 from serial import rfc2217
 
 _SPEEDS = {
@@ -178,6 +179,9 @@ class TcpWire:
         self._listener.close()
 
     def lines_changed(self, port: _FakeSerial) -> None:
+        if isinstance(self.device, Esp32C3):
+            self.device.lines(port.dtr, port.rts)
+            return
         if self._boot0:
             self.device.boot0 = getattr(port, self._boot0)  # type: ignore[attr-defined]
         if self._nrst:

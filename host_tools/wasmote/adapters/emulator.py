@@ -193,7 +193,7 @@ class Emulator:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                preexec_fn=die_with_parent if sys.platform == "linux" else None,
                 start_new_session=True,  # Ctrl-C is for us: we stop it in order
             )
         except OSError as err:
@@ -269,6 +269,6 @@ class Emulator:
         )
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """In the child: the kernel ends it when its parent dies, whatever the parent dies of."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

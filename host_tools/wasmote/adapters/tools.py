@@ -22,6 +22,10 @@ PACKAGES: dict[str, tuple[str, str]] = {
     ),
     "qemu-system-arm": ("qemu-system-arm", "the emulator of ARM boards"),
     "qemu-system-riscv32": ("qemu-system-misc", "the emulator of RISC-V boards"),
+    "dfu-util": ("dfu-util", "the tool for chips in their USB bootloader"),
+    "openocd": ("openocd", "the tool for debug probes"),
+    "st-flash": ("stlink-tools", "the tool for ST-LINK probes"),
+    "st-info": ("stlink-tools", "the tool for ST-LINK probes"),
     "wat2wasm": ("wabt", "the assembler of .wat files"),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,28 @@ import click
 
 from wasmote.adapters import build as builder
 from wasmote.adapters.boards import Board, find_board
+from wasmote.adapters.esp import Esp
 from wasmote.adapters.flash_choice import Way, choose
-from wasmote.adapters.flash_config import METHODS, STM32_UART, FlashConfig, read_flash_config
-from wasmote.adapters.flash_image import read_segments
+from wasmote.adapters.flash_config import (
+    DFU,
+    ESPTOOL,
+    METHODS,
+    OPENOCD,
+    ST_FLASH,
+    STM32_UART,
+    FlashConfig,
+    read_flash_config,
+)
+from wasmote.adapters.flash_image import flat, read_segments
 from wasmote.adapters.ports import serial_ports, usb_devices
+from wasmote.adapters.programmers import Programmer
 from wasmote.adapters.project import Project
 from wasmote.adapters.serial_line import SerialLine
 from wasmote.adapters.stm32_uart import Stm32Uart
 from wasmote.cli.base import Session
 from wasmote.cli.base import command as make_command
 from wasmote.cli.output import Bar, Output
-from wasmote.errors import InputError, UnansweredError, WasmoteError
+from wasmote.errors import InputError, UnansweredError
 from wasmote.protocol.stm32_boot import Progress
 
 _STAGES = {"compare": "compare with", "erase": "erase", "write": "write", "verify": "read back"}
@@ -30,13 +42,14 @@ _STAGES = {"compare": "compare with", "erase": "erase", "write": "write", "verif
 
 @dataclass
 class Job:
-    """One run: what is asked for, and (result) what has been done so far."""
+    """One run: what is asked for, and (result) what has been done so far. given: what --image names, else None."""
 
     session: Session
     board: Board
     config: FlashConfig
     way: Way
     image: Path
+    given: Path | None
     baud: int | None
     node_baud: int
     unlock: bool
@@ -130,6 +143,7 @@ def command(
         config=config,
         way=way,
         image=_image(session, project, found, image, build_first),
+        given=image,
         baud=baud,
         node_baud=int(serial["baud"]) if isinstance(serial, dict) and "baud" in serial else 115200,
         unlock=unlock,
@@ -197,7 +211,81 @@ def _flash_stm32_uart(job: Job) -> None:
         _greet(job, chip.line)
 
 
+# ---- an ESP, through esptool ----
+
+
+def _flash_esp(job: Job) -> None:
+    output, config = job.session.output, job.config
+    files = _esp_files(job)
+    with Stages(output, job.board.name) as stages:
+        chip = Esp(
+            job.way.port,
+            job.board.name,
+            config,
+            job.baud or config.esp_baud,
+            progress=stages,
+            note=output.note,
+        )
+        if job.unlock:
+            output.note("an ESP has no protection that could be taken off: its fuses are for ever")
+        chip.check()
+        job.result["bytes"] = sum(path.stat().st_size for _, path in files)
+        if job.dry_run:
+            return
+        if config.esp_load_ram and job.given is None:
+            chip.load_ram(files[0][1])
+        else:
+            chip.write(files)
+            job.result["verified"] = True
+    _greet_on_port(job)
+
+
+def _esp_files(job: Job) -> list[tuple[int, Path]]:
+    """Offsets and files: what --image names goes to the first offset."""
+    files = job.config.esp_files
+    if job.given is not None:
+        return [(files[0].offset if files else 0, job.given)]
+    folder = job.image.parent
+    found = [(one.offset, folder / one.path) for one in files] or [(0, job.image)]
+    for _, path in found:
+        if not path.is_file():
+            raise InputError(
+                f"{path} is not there",
+                cause=f"board.toml of {job.board.name} names it as a part of the image",
+                next_step=f"build it: `wasmote build {job.board.name}`",
+            )
+    return found
+
+
+# ---- a chip behind dfu-util, openocd or st-flash ----
+
+
+def _flash_by_programmer(job: Job) -> None:
+    output = job.session.output
+    address, data = flat(read_segments(job.image, job.config.origin))
+    if job.unlock or job.dry_run:
+        raise InputError(
+            f"{job.way.method} has no --unlock and no --dry-run",
+            next_step="leave them out, or take --method stm32-uart",
+        )
+    job.result["bytes"] = len(data)
+    with Stages(output, job.board.name) as stages:
+        programmer = Programmer(job.board.name, job.config, address, data, progress=stages, note=output.note)
+        {DFU: programmer.dfu, OPENOCD: programmer.openocd, ST_FLASH: programmer.st_flash}[job.way.method]()
+    job.result["verified"] = True
+    if job.way.port:
+        _greet_on_port(job)
+    else:
+        output.note("no --port was given, so the node's own words are not waited for")
+
+
 # ---- the node's first words ----
+
+
+def _greet_on_port(job: Job) -> None:
+    if job.wait_s > 0:
+        with SerialLine(job.way.port, job.node_baud) as line:
+            _greet(job, line)
 
 
 def _greet(job: Job, line: SerialLine) -> None:
@@ -250,8 +338,10 @@ def _short(value: Any) -> str:
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
-def _todo(job: Job) -> None:
-    raise WasmoteError(f"{job.way.method} is not there yet", next_step="use another")
-
-
-_METHODS: dict[str, Any] = dict.fromkeys(METHODS, _todo) | {STM32_UART: _flash_stm32_uart}
+_METHODS: dict[str, Callable[[Job], None]] = {
+    STM32_UART: _flash_stm32_uart,
+    ESPTOOL: _flash_esp,
+    DFU: _flash_by_programmer,
+    OPENOCD: _flash_by_programmer,
+    ST_FLASH: _flash_by_programmer,
+}
