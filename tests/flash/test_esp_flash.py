@@ -155,10 +155,11 @@ def test_esp_flash_dry_run(image: Path) -> None:
 def test_esp_flash_resets_by_the_control_lines(image: Path) -> None:
     """Into the loader and out of it, with nobody pressing anything; over RFC 2217, which carries the lines."""
     chip = Esp32C3(download=False)
+    image.write_bytes(DATA[:4000])
     with TcpWire(chip, parity="N") as wire:
         done = wasmote(*arguments(wire.url, image))
     assert done.code == 0, done.err
-    assert chip.flash[: len(DATA)] == DATA
+    assert chip.flash[:4000] == DATA[:4000]
     assert not chip.download and chip.resets >= 2
 
 
