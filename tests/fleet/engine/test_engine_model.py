@@ -209,6 +209,12 @@ class QueueMachine(EngineMachine):
         assert [(job.id, job.data, job.attempt) for job in got] == expected
         self.leased += [(job, self.now() + POLICY.visibility_s) for job in got]
 
+    @rule()
+    def a_worker_is_late(self) -> None:
+        self.lease(1)
+        self.time_passes(POLICY.visibility_s + 1)
+        self.lease(3)
+
     def settle(self, data: st.DataObject) -> tuple[Job, list[Any], bool]:
         at = data.draw(st.integers(0, len(self.leased) - 1))
         job, until = self.leased[at]
@@ -252,7 +258,7 @@ class QueueMachine(EngineMachine):
             self.leased = [(other, until) for other, until in self.leased if other.id != id]
             job[:3] = ["open", self.now(), 0] if revived else ["done", 0, 0]
 
-    @rule(delay_s=st.sampled_from([1.0, 5.0, 11.0, 61.0]))
+    @rule(delay_s=st.sampled_from([5.0, 11.0, 11.0, 61.0]))
     def time_passes(self, delay_s: float) -> None:
         self.run(self.world.pass_time(delay_s))
 

@@ -9,8 +9,16 @@ import time
 from pathlib import Path
 
 import pytest
+from worlds import ManualClock
 
-from wasmote_fleet.engine import DataInUse, DataUnusable, EngineError, open_engine
+from wasmote_fleet.engine import (
+    DataInUse,
+    DataUnusable,
+    EngineError,
+    RevisionConflict,
+    SnapshotEnd,
+    open_engine,
+)
 from wasmote_fleet.engine.clock import SystemClock
 from wasmote_fleet.engine.sqlite.database import Database
 
@@ -170,4 +178,24 @@ async def test_info(tmp_path: Path) -> None:
     info = await engine.info()
     assert (info.driver, info.version, info.shared) == ("sqlite", sqlite3.sqlite_version, False)
     assert "synchronous=FULL" in info.durability
+    await engine.close()
+
+
+async def test_what_has_expired_is_gone_before_it_is_swept(tmp_path: Path) -> None:
+    clock = ManualClock()
+    engine = await open_engine(str(tmp_path / "fleet.db"), clock=clock)
+    engine._driver._expiry.cancel()  # type: ignore[attr-defined]
+    revision = await engine.kv.put("a", b"1", ttl_s=5)
+    clock.advance(5)
+    assert await engine.kv.get("a") is None
+    assert await engine.kv.keys() == []
+    assert await engine.kv.delete("a") is False
+    for expected in (revision, -1):
+        with pytest.raises(RevisionConflict):
+            await engine.kv.put("a", b"2", expected=expected)
+        with pytest.raises(RevisionConflict):
+            await engine.kv.delete("a", expected=expected)
+    async with engine.kv.watch() as changes:
+        assert isinstance(await anext(changes), SnapshotEnd)
+    assert await engine.kv.put("a", b"2", expected=0) == revision + 1
     await engine.close()

@@ -163,17 +163,17 @@ class SqliteBucket:
         horizon = 0 if row is None else row[0]
         return max(latest or 0, horizon), horizon
 
-    def _current(self, connection: sqlite3.Connection, key: str, now: float) -> tuple[int | None, int]:
+    def _current(self, connection: sqlite3.Connection, key: str, now: float) -> tuple[int | None, int | None]:
         """State (None: no row) and revision of a key, as of now."""
         row = connection.execute(
             "SELECT state, revision, expires_at FROM kv WHERE bucket = ? AND key = ?", (self._name, key)
         ).fetchone()
         if row is None:
-            return None, 0
+            return None, None
         state, revision, expires_at = row
         if expires_at is not None and expires_at <= now:
             # Not swept yet: its expiry will have a revision, which nobody knows now.
-            return _EXPIRED, -1
+            return _EXPIRED, None
         return state, revision
 
     def _expect(
