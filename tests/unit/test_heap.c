@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/heap.h"
+#include "wasmote/err.h"
 #include "wasmote/port.h"
 
 _Noreturn void wm_port_panic(const char *file, int line)
@@ -20,6 +21,7 @@ _Noreturn void wm_port_panic(const char *file, int line)
 }
 
 #define REGION 4096
+#define HEAD   (sizeof(void *) == 8 ? 16u : 8u) /* before the first tag: a multiple of 8, and 4 bytes more */
 
 static void *region(size_t bytes)
 {
@@ -34,7 +36,8 @@ static void test_heap_refuses_a_region_too_small(void **state)
     void *mem = region(64);
     assert_null(wm_heap_init(mem, 0));
     assert_null(wm_heap_init(mem, 16));
-    struct wm_heap *h = wm_heap_init(mem, 24); /* one piece of the smallest size */
+    assert_null(wm_heap_init(mem, HEAD + 8));
+    struct wm_heap *h = wm_heap_init(mem, HEAD + 16); /* one piece of the smallest size */
     assert_non_null(h);
     assert_int_equal(wm_heap_total_bytes(h), 4);
     assert_non_null(wm_heap_alloc(h, 4));
@@ -48,7 +51,7 @@ static void test_heap_empty_gives_all_of_it(void **state)
     void *mem = region(REGION);
     struct wm_heap *h = wm_heap_init(mem, REGION);
     const size_t total = wm_heap_total_bytes(h);
-    assert_true(total >= REGION - 24);
+    assert_true(total >= REGION - HEAD - 12);
     assert_int_equal(wm_heap_largest(h), total);
     assert_int_equal(wm_heap_free_bytes(h), total);
     assert_null(wm_heap_alloc(h, total + 1));
@@ -148,7 +151,7 @@ static void test_heap_trim_gives_back_the_top(void **state)
     wm_heap_free(h, c);
     wm_heap_free(h, a);
     const size_t need = wm_heap_trim(h);
-    assert_true(need % 8 == 0 && need <= 344 && need >= (size_t)(b + 200 - mem));
+    assert_true(need % 8 == 0 && need <= HEAD + 336 && need >= (size_t)(b + 200 - mem));
     memset(mem + need, 0xff, REGION - need); /* the caller's again */
     assert_int_equal(wm_heap_trim(h), need);
     assert_null(wm_heap_alloc(h, 101));
@@ -159,7 +162,7 @@ static void test_heap_trim_gives_back_the_top(void **state)
     wm_heap_free(h, b);
     wm_heap_free(h, a);
     assert_int_equal(wm_heap_free_bytes(h), wm_heap_total_bytes(h));
-    assert_int_equal(wm_heap_trim(h), 16); /* nothing left: the head and the sentinel */
+    assert_int_equal(wm_heap_trim(h), HEAD + 8); /* nothing left: the head and the sentinel */
     assert_null(wm_heap_alloc(h, 1));
     free(mem);
 }
@@ -231,6 +234,44 @@ static void test_heap_free_bytes_are_the_same_in_pieces(void **state)
     free(mem);
 }
 
+static int tidied, tidy_answer;
+static const void *tidy_first;
+
+static int count_tidy(void *ctx, const void *first)
+{
+    assert_ptr_equal(ctx, &tidied);
+    tidied++;
+    tidy_first = first;
+    return tidy_answer;
+}
+
+static void test_heap_asks_its_keeper_only_if_that_may_help(void **state)
+{
+    (void)state;
+    char *mem = region(REGION);
+    struct wm_heap *h = wm_heap_init(mem, REGION);
+    char *a = wm_heap_alloc(h, 1000), *b = wm_heap_alloc(h, 1000);
+    wm_heap_free(h, a);
+    assert_int_equal(wm_heap_tidy(h, 1, NULL), WM_ERR_NOMEM); /* it has none */
+    const struct wm_heap_keeper keeper = {.ctx = &tidied, .tidy = count_tidy};
+    wm_heap_set_keeper(h, &keeper);
+    const size_t all = wm_heap_free_bytes(h);
+    assert_int_equal(wm_heap_tidy(h, all + 1, NULL), WM_ERR_NOMEM); /* more than there is */
+    assert_int_equal(tidied, 0);
+    assert_int_equal(wm_heap_tidy(h, all, NULL), 0);
+    assert_int_equal(tidied, 1);
+    tidy_answer = WM_ERR_BUSY;
+    assert_int_equal(wm_heap_tidy(h, all, NULL), WM_ERR_BUSY);
+    assert_int_equal(tidied, 2);
+    a = wm_heap_alloc(h, 1000);
+    assert_int_equal(wm_heap_tidy(h, 1, NULL), WM_ERR_NOMEM); /* one piece already */
+    assert_int_equal(tidied, 2);
+    assert_int_equal(wm_heap_tidy(h, 1, a), WM_ERR_BUSY); /* but not beside a */
+    assert_ptr_equal(tidy_first, a);
+    assert_true(b > a);
+    free(mem);
+}
+
 static void test_heap_asserts_misuse(void **state)
 {
     (void)state;
@@ -272,6 +313,43 @@ static uint32_t pick(uint32_t below)
 {
     seed = seed * 1664525u + 1013904223u;
     return (uint32_t)((uint64_t)(seed >> 8) * below >> 24);
+}
+
+/* As a keeper does it: all pointers, then the pieces. first: NULL, or one of them. */
+static void pack(struct wm_heap *h, const struct piece *first)
+{
+    const uint8_t *const lead = first != NULL ? first->ptr : NULL;
+    const size_t         free_before = wm_heap_free_bytes(h);
+    for (int i = 0; i < PIECES; i++) {
+        if (&pieces[i] != first) {
+            pieces[i].ptr = wm_heap_packed(h, lead, pieces[i].ptr);
+        }
+    }
+    uint8_t *const moved = wm_heap_packed(h, lead, lead);
+    wm_heap_pack(h, lead);
+    if (first != NULL) {
+        pieces[first - pieces].ptr = moved;
+    }
+    for (int i = 0; i < PIECES; i++) {
+        check(&pieces[i], pieces[i].len);
+        assert_true(first == NULL || pieces[i].ptr == NULL || pieces[i].ptr >= moved);
+    }
+    assert_int_equal(wm_heap_free_bytes(h), free_before);
+    assert_int_equal(wm_heap_largest(h), free_before);
+}
+
+/* What is first can grow into all that is free, in place or by sliding down. */
+static void grow_first(struct wm_heap *h, struct piece *first)
+{
+    const size_t all = (first->len + 11) / 8 * 8 - 4 + (wm_heap_free_bytes(h) > 0 ? wm_heap_free_bytes(h) + 4 : 0);
+    assert_null(wm_heap_resize(h, first->ptr, all + 1));
+    uint8_t *const grown = wm_heap_resize(h, first->ptr, all);
+    assert_non_null(grown);
+    first->ptr = grown;
+    check(first, first->len);
+    assert_int_equal(wm_heap_free_bytes(h), 0);
+    memset(grown, first->fill, all);
+    first->len = all;
 }
 
 static void test_heap_random_operations(void **state)
@@ -326,6 +404,14 @@ static void test_heap_random_operations(void **state)
         p->len = len;
         p->fill = fill;
         memset(p->ptr, fill, len);
+        if (round % 50 == 49) {
+            struct piece *first = &pieces[pick(PIECES)];
+            first = first->ptr != NULL ? first : NULL;
+            pack(h, first);
+            if (first != NULL && pick(4) == 0) {
+                grow_first(h, first);
+            }
+        }
         if (round % 1000 == 999) { /* sometimes also from the top */
             const size_t need = wm_heap_trim(h);
             assert_true(need <= bytes);
@@ -341,7 +427,7 @@ static void test_heap_random_operations(void **state)
             assert_int_equal(wm_heap_free_bytes(h), wm_heap_total_bytes(h));
             assert_int_equal(wm_heap_largest(h), wm_heap_total_bytes(h));
             free(mem);
-            bytes = 24 + pick(8000);
+            bytes = HEAD + 16 + pick(8000);
             mem = region(bytes);
             h = wm_heap_init(mem, bytes);
         }
@@ -361,6 +447,7 @@ int main(void)
         cmocka_unit_test(test_heap_alloc_high_takes_the_far_end),
         cmocka_unit_test(test_heap_alloc_piece_takes_all_of_the_first_that_does),
         cmocka_unit_test(test_heap_free_bytes_are_the_same_in_pieces),
+        cmocka_unit_test(test_heap_asks_its_keeper_only_if_that_may_help),
         cmocka_unit_test(test_heap_asserts_misuse),
         cmocka_unit_test(test_heap_random_operations),
     };

@@ -9,6 +9,13 @@ int wm_blob_init(struct wm_blob *blob, struct wm_heap *heap, size_t size_hint)
         /* High: arenas are many times larger, and a body between two of them keeps their room apart. */
         blob->bytes = wm_heap_alloc_high(heap, size_hint);
         if (blob->bytes == NULL) {
+            const int err = wm_heap_tidy(heap, size_hint, NULL);
+            if (err) {
+                return err;
+            }
+            blob->bytes = wm_heap_alloc_high(heap, size_hint);
+        }
+        if (blob->bytes == NULL) {
             return WM_ERR_NOMEM;
         }
         blob->cap = size_hint;
@@ -33,6 +40,13 @@ int wm_blob_append(struct wm_blob *blob, struct wm_span bytes)
             grown = wm_heap_resize(blob->heap, blob->bytes, cap);
         }
         if (grown == NULL) {
+            const int err = wm_heap_tidy(blob->heap, need - blob->cap, blob->bytes); /* moves blob->bytes */
+            if (err) {
+                return err;
+            }
+            grown = wm_heap_resize(blob->heap, blob->bytes, cap);
+        }
+        if (grown == NULL) {
             return WM_ERR_NOMEM;
         }
         blob->bytes = grown;
@@ -53,6 +67,11 @@ void wm_blob_fit(struct wm_blob *blob)
         blob->bytes = wm_heap_resize(blob->heap, blob->bytes, blob->len);
         blob->cap = blob->len;
     }
+}
+
+void wm_blob_packed(struct wm_blob *blob, const void *first)
+{
+    blob->bytes = wm_heap_packed(blob->heap, first, blob->bytes);
 }
 
 void wm_blob_free(struct wm_blob *blob)

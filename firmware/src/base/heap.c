@@ -4,17 +4,17 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "wasmote/err.h"
 
 /* The region is the struct, then blocks without gaps, then a sentinel word:
  *
- *     offset 12            tag | content ... (| size, in free blocks only)   tag | ...      end - 4: sentinel
+ *     FIRST                tag | content ... (| size, in free blocks only)   tag | ...      end - 4: sentinel
  *
  * A tag is a block's size in bytes, a multiple of 8 that counts the tag, with two flags in its low bits.
  * Tags stand 4 bytes before a multiple of 8, so that contents are aligned to 8 and cost 4 bytes each. A free
  * block repeats its size in its last word; the block after it has PREV_USED clear and finds its start there.
  * Two free blocks never touch. The sentinel is a block in use of size 0. */
 #define TAG_BYTES   4u
-#define FIRST       12u
 #define MIN_REGION  (FIRST + 8u + TAG_BYTES)
 #define USED        1u
 #define PREV_USED   2u
@@ -24,7 +24,10 @@
 struct wm_heap {
     uint32_t end;    /* bytes of the region that belong to the heap */
     uint32_t lowest; /* no free block lies below this offset */
+    const struct wm_heap_keeper *keeper; /* NULL: pieces stay where they are */
 };
+
+#define FIRST ((uint32_t)(sizeof(struct wm_heap) + 3u) / 8u * 8u + TAG_BYTES)
 
 /* Under AddressSanitizer whatever is not handed out is poisoned, to the byte. Arenas nest: the outer heap
  * unpoisons a piece as a whole before the inner one poisons what it keeps back. */
@@ -125,6 +128,7 @@ struct wm_heap *wm_heap_init(void *region, size_t region_bytes)
     struct wm_heap *h = region;
     h->end = end;
     h->lowest = FIRST;
+    h->keeper = NULL;
     set(h, end - TAG_BYTES, USED);
     POISON((uint8_t *)region + end - TAG_BYTES, TAG_BYTES);
     make_free(h, FIRST, end - TAG_BYTES - FIRST);
@@ -266,6 +270,11 @@ void *wm_heap_resize(struct wm_heap *heap, void *ptr, size_t bytes)
     return content(heap, start);
 }
 
+size_t wm_heap_piece_bytes(size_t bytes)
+{
+    return block_size(bytes);
+}
+
 size_t wm_heap_largest(const struct wm_heap *heap)
 {
     uint32_t best = 0;
@@ -291,6 +300,80 @@ size_t wm_heap_free_bytes(const struct wm_heap *heap)
 size_t wm_heap_total_bytes(const struct wm_heap *heap)
 {
     return heap->end - TAG_BYTES - FIRST - TAG_BYTES;
+}
+
+/* ---- order ---- */
+
+void wm_heap_set_keeper(struct wm_heap *heap, const struct wm_heap_keeper *keeper)
+{
+    heap->keeper = keeper;
+}
+
+int wm_heap_tidy(struct wm_heap *heap, size_t bytes, const void *first)
+{
+    const size_t free_bytes = wm_heap_free_bytes(heap);
+    const bool   in_order = first == NULL && wm_heap_largest(heap) == free_bytes;
+    if (heap->keeper == NULL || in_order || free_bytes < bytes) {
+        return WM_ERR_NOMEM;
+    }
+    return heap->keeper->tidy(heap->keeper->ctx, first);
+}
+
+void *wm_heap_packed(const struct wm_heap *heap, const void *first, const void *ptr)
+{
+    if (ptr == NULL) {
+        return NULL;
+    }
+    const uint32_t block = block_of(heap, ptr);
+    uint32_t       from = heap->end - TAG_BYTES; /* where what comes next will begin, from the end on */
+    for (uint32_t at = FIRST; at < heap->end - TAG_BYTES; at += size_of(heap, at)) {
+        const bool behind = ptr == first || (at >= block && content((struct wm_heap *)(uintptr_t)heap, at) != first);
+        if (behind && !is_free(heap, at)) {
+            from -= size_of(heap, at);
+        }
+    }
+    return (uint8_t *)(uintptr_t)heap + from + TAG_BYTES;
+}
+
+static void reverse(struct wm_heap *h, uint32_t from, uint32_t to)
+{
+    for (to -= 4; from < to; from += 4, to -= 4) {
+        const uint32_t word = get(h, from);
+        set(h, from, get(h, to));
+        set(h, to, word);
+    }
+}
+
+void wm_heap_pack(struct wm_heap *heap, const void *first)
+{
+    uint8_t *const base = (uint8_t *)heap;
+    const uint32_t sentinel = heap->end - TAG_BYTES;
+    uint32_t       to = FIRST, size;
+    UNPOISON(base + FIRST, sentinel - FIRST);
+    for (uint32_t at = FIRST; at < sentinel; at += size) {
+        size = size_of(heap, at);
+        if (!is_free(heap, at)) {
+            const bool lead = content(heap, at) == first;
+            memmove(base + to, base + at, size);
+            set(heap, to, size | USED | PREV_USED);
+            if (lead) { /* those before it change places with it */
+                reverse(heap, FIRST, to);
+                reverse(heap, to, to + size);
+                reverse(heap, FIRST, to + size);
+            }
+            to += size;
+        }
+    }
+    const uint32_t gap = sentinel - to;
+    memmove(base + FIRST + gap, base + FIRST, to - FIRST);
+    for (uint32_t at = FIRST + gap; at < sentinel; at += size_of(heap, at)) {
+        POISON(base + at, TAG_BYTES);
+    }
+    set(heap, sentinel, USED | PREV_USED);
+    heap->lowest = FIRST + gap;
+    if (gap > 0) {
+        make_free(heap, FIRST, gap);
+    }
 }
 
 size_t wm_heap_trim(struct wm_heap *heap)

@@ -40,6 +40,9 @@ void wm_heap_free(struct wm_heap *heap, void *ptr);
  * does not fit; shrinking never fails and never moves. */
 void *wm_heap_resize(struct wm_heap *heap, void *ptr, size_t bytes);
 
+/* What a piece of this size takes of the heap. */
+size_t wm_heap_piece_bytes(size_t bytes);
+
 /* The largest size that wm_heap_alloc would grant now. */
 size_t wm_heap_largest(const struct wm_heap *heap);
 
@@ -47,6 +50,27 @@ size_t wm_heap_largest(const struct wm_heap *heap);
  * back, however it lies. And bytes that could be allocated in an empty heap. */
 size_t wm_heap_free_bytes(const struct wm_heap *heap);
 size_t wm_heap_total_bytes(const struct wm_heap *heap);
+
+/* ---- order ----
+ * A keeper knows every pointer into a heap, and so can have its pieces moved together. */
+struct wm_heap_keeper {
+    void *ctx;
+    /* Make one free piece of all that is free, and the piece first, if not NULL, the one right above it. Returns 0;
+     * WM_ERR_BUSY: not now; WM_ERR_NOMEM: it cannot be done. */
+    int (*tidy)(void *ctx, const void *first);
+};
+
+/* keeper: borrowed for the life of the heap. */
+void wm_heap_set_keeper(struct wm_heap *heap, const struct wm_heap_keeper *keeper);
+
+/* Call this when an allocation, or the growth of the piece first, has failed that needs at least bytes more. Returns 0:
+ * try again, all other pointers into the heap are new; WM_ERR_BUSY: there is room, but not now; WM_ERR_NOMEM. */
+int wm_heap_tidy(struct wm_heap *heap, size_t bytes, const void *first);
+
+/* For a keeper. Where the piece at ptr will be after wm_heap_pack, which moves all pieces to the high end, first as the
+ * lowest. ptr NULL gives NULL. */
+void *wm_heap_packed(const struct wm_heap *heap, const void *first, const void *ptr);
+void  wm_heap_pack(struct wm_heap *heap, const void *first);
 
 /* Cut the region after its last piece in use. Returns the bytes of the region still needed, counted from its
  * start; the rest is the caller's again. */
