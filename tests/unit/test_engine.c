@@ -680,6 +680,83 @@ static void test_engine_cut_memory(void **state)
     assert_true(call1("load", ARGS(4092)) == 0x5a5a5a5a);
 }
 
+/* ---- sleep ---- */
+
+static int open_apart(struct wm_engine_state *apart, size_t room)
+{
+    t.arena = wm_heap_alloc(pool, room);
+    assert_non_null(t.arena);
+    const int used = wm_engine_open_apart(&t.engine, t.arena, room, apart, t.module, &t.quotas, &t.env, &t.refused);
+    if (used < 0) {
+        wm_heap_free(pool, t.arena);
+        t.arena = NULL;
+        return used;
+    }
+    assert_ptr_equal(wm_heap_resize(pool, t.arena, (size_t)used), t.arena);
+    return 0;
+}
+
+static void check_sleeper(uint32_t added, uint32_t stored)
+{
+    assert_true(call1("i", NULL) == 1077 + added);
+    assert_true(call1("l", NULL) == 2 + added);
+    assert_true(call1("f", NULL) == 3 + added);
+    assert_true(call1("d", NULL) == 4 + added);
+    assert_true(call1("load", ARGS(4092)) == stored);
+    assert_true(call1("load", ARGS(8)) == (stored ? stored : 0x61746164));
+    assert_true(call1("twice", ARGS(21)) == 42);
+    assert_int_equal(trap_in("load", ARGS(4096)), WM_TRAP_MEMORY_QUOTA);
+    assert_int_equal(t.log_lines, 1); /* of the start function */
+}
+
+static void test_engine_sleeps_and_wakes_elsewhere(void **state)
+{
+    (void)state;
+    load("sleeper");
+    t.quotas.memory_bytes = 4096;
+    const size_t bytes = wm_engine_state_bytes(t.module, &t.quotas);
+    assert_true(bytes > 4096 + 5 * 8 && bytes < 4096 + 100);
+    struct wm_engine_state apart = {.block = wm_heap_alloc(pool, bytes)};
+    memset(apart.block, 0xa5, bytes);
+    assert_int_equal(open_apart(&apart, wm_heap_largest(pool)), 0);
+    check_sleeper(0, 0);
+    uint32_t added = 0;
+    const size_t peak = apart.peak_bytes;
+    for (uint32_t turn = 1; turn < 5; turn++) {
+        assert_int_equal(invoke("set", ARGS(turn), NULL), 0);
+        added += turn;
+        assert_int_equal(invoke("store", ARGS(4092, turn), NULL), 0);
+        assert_int_equal(invoke("store", ARGS(8, turn), NULL), 0);
+        wm_engine_suspend(t.engine);
+        t.engine = NULL;
+        memset(t.arena, 0xff, 64);
+        wm_heap_free(pool, t.arena);
+
+        /* The state and the module move. */
+        void *moved = wm_heap_alloc_high(pool, bytes);
+        memcpy(moved, apart.block, bytes);
+        memset(apart.block, 0xff, bytes);
+        wm_heap_free(pool, apart.block);
+        uint8_t *module = wm_heap_alloc(pool, t.module.len);
+        memcpy(module, t.module.ptr, t.module.len);
+        const struct wm_span there = t.module;
+        t.module.ptr = module;
+
+        /* Its peak is enough, and less is not; but nothing is lost by that. */
+        apart = (struct wm_engine_state){.block = moved, .resume = true};
+        assert_int_equal(open_apart(&apart, peak - 8), WM_ERR_NOMEM);
+        assert_int_equal(open_apart(&apart, peak), 0);
+        assert_int_equal(apart.peak_bytes, peak);
+        wm_heap_free(pool, module); /* all is compiled; names are looked up where it was */
+        t.module = there;
+        check_sleeper(added, turn);
+    }
+    wm_engine_close(t.engine);
+    wm_heap_free(pool, t.arena);
+    wm_heap_free(pool, apart.block);
+    t.engine = NULL;
+}
+
 static void test_engine_memory_never_grows(void **state)
 {
     (void)state;
@@ -1020,6 +1097,7 @@ int main(void)
         TEST(traps_on_the_native_stack),
         TEST(smallest_wasm_stacks),
         TEST(cut_memory),
+        TEST(sleeps_and_wakes_elsewhere),
         TEST(memory_never_grows),
         TEST(4_gib_declared),
         TEST(fuel_is_exact),

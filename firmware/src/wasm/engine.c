@@ -95,6 +95,7 @@ struct opening {
     struct wm_span          bytes;
     const struct wm_quotas *quotas;
     struct wm_refused      *refused;
+    struct wm_engine_state *state; /* NULL: the memory lies in the arena too */
 };
 
 static int refuse(const struct opening *o, enum wm_refusal reason, const char *text)
@@ -272,6 +273,37 @@ static IM3Runtime new_runtime(IM3Environment environment, uint32_t stack_bytes, 
     return runtime;
 }
 
+/* ---- state: wasm3's memory with its header, then the globals' values ---- */
+
+size_t wm_engine_state_bytes(struct wm_span module, const struct wm_quotas *quotas)
+{
+    return sizeof(M3MemoryHeader) + quotas->memory_bytes + wm_module_globals(module) * sizeof(i64);
+}
+
+static void move_globals(const struct wm_engine *engine, bool save)
+{
+    M3MemoryHeader *memory = engine->runtime->memory.mallocated;
+    uint8_t *kept = (uint8_t *)(memory + 1) + memory->length;
+    for (uint32_t i = 0; i < engine->module->numGlobals; i++, kept += sizeof(i64)) {
+        i64 *live = &engine->module->globals[i].intValue;
+        memcpy(save ? (void *)kept : live, save ? (void *)live : kept, sizeof(i64));
+    }
+}
+
+/* Have wasm3 take the block for a memory that it has allocated before. Every allocation comes as it came when the
+ * instance was made, or else its peak would not be known: so the data segments stay, but copy nothing. */
+static void use_state(const struct opening *o, struct wm_engine *engine)
+{
+    M3Memory *memory = &engine->runtime->memory;
+    wm_m3.state = memory->mallocated = o->state->block;
+    if (o->state->resume) {
+        memory->numPages = engine->module->memoryInfo.initPages; /* so that it clears nothing */
+        for (uint32_t i = 0; i < engine->module->numDataSegments; i++) {
+            engine->module->dataSegments[i].size = 0;
+        }
+    }
+}
+
 /* Everything of open that allocates: when the arena is full, this is left by longjmp. */
 static int instantiate(const struct opening *o, struct wm_engine **out)
 {
@@ -291,7 +323,7 @@ static int instantiate(const struct opening *o, struct wm_engine **out)
     if (err) {
         return err;
     }
-    if (!cut && declared > wm_heap_largest(wm_m3.heap)) {
+    if (!cut && o->state == NULL && declared > wm_heap_largest(wm_m3.heap)) {
         wm_m3.wanted_bytes = declared > SIZE_MAX ? SIZE_MAX : (size_t)declared;
         return WM_ERR_NOMEM; /* also keeps wasm3 from calculating with 4 GiB in 32 bits */
     }
@@ -304,6 +336,9 @@ static int instantiate(const struct opening *o, struct wm_engine **out)
     if (cut) { /* wasm3 calculates the size of all pages in 32 bits, so it is shown no more than there are */
         engine->runtime->memoryLimit = quota;
         module->memoryInfo.initPages = (quota + PAGE_BYTES - 1) / PAGE_BYTES;
+    }
+    if (o->state != NULL) {
+        use_state(o, engine);
     }
     if (module->numElementSegments > 0) {
         module->table0 = wm_m3_calloc(1, sizeof(IM3Function)); /* wasm3 takes no table for a lack of memory */
@@ -328,6 +363,9 @@ static int instantiate(const struct opening *o, struct wm_engine **out)
     if (result) {
         return refuse_m3(o, result);
     }
+    if (o->state != NULL && o->state->resume) {
+        move_globals(engine, false);
+    }
     *out = engine;
     return 0;
 }
@@ -335,7 +373,7 @@ static int instantiate(const struct opening *o, struct wm_engine **out)
 static int run_start(const struct opening *o, struct wm_engine *engine, struct wm_call_env *env)
 {
     env->fuel_used = 0;
-    if (engine->module->startFunction < 0) {
+    if (engine->module->startFunction < 0 || (o->state != NULL && o->state->resume)) {
         return 0;
     }
     enum wm_trap_kind trap;
@@ -355,8 +393,15 @@ static int run_start(const struct opening *o, struct wm_engine *engine, struct w
 int wm_engine_open(struct wm_engine **out, void *arena, size_t arena_bytes, struct wm_span module,
                    const struct wm_quotas *quotas, struct wm_call_env *env, struct wm_refused *refused)
 {
+    return wm_engine_open_apart(out, arena, arena_bytes, NULL, module, quotas, env, refused);
+}
+
+int wm_engine_open_apart(struct wm_engine **out, void *arena, size_t arena_bytes, struct wm_engine_state *state,
+                         struct wm_span module, const struct wm_quotas *quotas, struct wm_call_env *env,
+                         struct wm_refused *refused)
+{
     WM_ASSERT(out != NULL && arena != NULL && quotas != NULL && env != NULL && refused != NULL);
-    const struct opening o = {module, quotas, refused};
+    const struct opening o = {module, quotas, refused, state};
     *refused = (struct wm_refused){.function = -1, .offset = -1};
     *out = NULL;
     struct wm_heap *heap = wm_heap_init(arena, arena_bytes);
@@ -378,6 +423,8 @@ int wm_engine_open(struct wm_engine **out, void *arena, size_t arena_bytes, stru
     jmp_buf no_memory;
     wm_m3_begin(env, 0, SIZE_MAX); /* only the compiler goes deep, and nothing calls back from there */
     wm_m3.heap = heap;
+    wm_m3.state = NULL;
+    wm_m3.high = 0;
     wm_m3.no_memory = &no_memory;
     if (wm_m3.entry < wm_m3.limit) {
         err = refuse(&o, WM_REFUSED_LIMIT, "this node's stack is too small to open a module now");
@@ -391,6 +438,9 @@ int wm_engine_open(struct wm_engine **out, void *arena, size_t arena_bytes, stru
         *refused = (struct wm_refused){.function = -1, .offset = -1};
         refused->need_bytes = arena_bytes - wm_heap_free_bytes(heap) + wm_m3.wanted_bytes;
     }
+    if (!err && state != NULL) {
+        state->peak_bytes = (wm_m3.high - (uintptr_t)arena + sizeof(uint32_t) + 7u) & ~(size_t)7u; /* and a heap's end mark */
+    }
     wm_m3 = outer;
     if (!err) {
         err = run_start(&o, *out, env);
@@ -400,6 +450,12 @@ int wm_engine_open(struct wm_engine **out, void *arena, size_t arena_bytes, stru
         return err;
     }
     return (int)wm_heap_trim(heap);
+}
+
+void wm_engine_suspend(struct wm_engine *engine)
+{
+    move_globals(engine, true);
+    wm_engine_close(engine);
 }
 
 void wm_engine_close(struct wm_engine *engine)

@@ -2,7 +2,13 @@
  *
  * Order: open (parse, link, compile all, instantiate, start function) -> call, call, ... -> close. A module
  * comes to open only after whoever calls has it whole; its bytes are borrowed until close and must not
- * move. One call at a time in the whole process: the fuel counter is global. But the tick of a running
+ * move.
+ *
+ * What an instance has become since its start lies in its memory and its globals. Where they have a block of
+ * their own (struct wm_engine_state), the rest can be built anew from the module, elsewhere: open -> ... ->
+ * suspend -> (the block and the module may be moved; the arena is free) -> open again with resume -> ...
+ *
+ * One call at a time in the whole process: the fuel counter is global. But the tick of a running
  * function may open, call and close other engines. */
 #ifndef WM_WASM_ENGINE_H
 #define WM_WASM_ENGINE_H
@@ -52,6 +58,25 @@ struct wm_call_env {
  * env->fuel_used is what it used. After open an instance allocates nothing: memory.grow always gives -1. */
 int wm_engine_open(struct wm_engine **out, void *arena, size_t arena_bytes, struct wm_span module,
                    const struct wm_quotas *quotas, struct wm_call_env *env, struct wm_refused *refused);
+
+/* Memory and globals in a block of their own. */
+struct wm_engine_state {
+    void  *block;      /* wm_engine_state_bytes, aligned to 8; the caller's. May move after suspend, not before */
+    bool   resume;     /* suspend has left its content there: the start function does not run again */
+    size_t peak_bytes; /* out: an arena of this size, which may be less than what was given, is enough next time */
+};
+
+/* What the block takes. quotas->memory_bytes: exactly what the memory really has. */
+size_t wm_engine_state_bytes(struct wm_span module, const struct wm_quotas *quotas);
+
+/* As wm_engine_open. state: NULL, or where the memory lies; its block must stay where it is until suspend or close. On
+ * failure to resume its content is as it was. */
+int wm_engine_open_apart(struct wm_engine **out, void *arena, size_t arena_bytes, struct wm_engine_state *state,
+                         struct wm_span module, const struct wm_quotas *quotas, struct wm_call_env *env,
+                         struct wm_refused *refused);
+
+/* Leave all that the instance has become in its state's block, and close. Not while it runs. */
+void wm_engine_suspend(struct wm_engine *engine);
 
 /* The engine is gone and its arena the caller's again. Not while it runs. */
 void wm_engine_close(struct wm_engine *engine);

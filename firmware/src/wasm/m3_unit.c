@@ -521,6 +521,12 @@ static COLD void leave(size_t bytes)
     longjmp(*wm_m3.no_memory, 1);
 }
 
+static void *note_peak(void *ptr, size_t bytes)
+{
+    wm_m3.high = max(wm_m3.high, (uintptr_t)ptr + bytes);
+    return ptr;
+}
+
 void *wm_m3_calloc(size_t count, size_t bytes)
 {
     WM_ASSERT(wm_m3.heap != NULL); /* nothing allocates once a module is open */
@@ -528,17 +534,20 @@ void *wm_m3_calloc(size_t count, size_t bytes)
     if (ptr == NULL) {
         leave(count * bytes);
     }
-    return memset(ptr, 0, count * bytes);
+    return memset(note_peak(ptr, count * bytes), 0, count * bytes);
 }
 
 void *wm_m3_realloc(void *ptr, size_t bytes)
 {
     WM_ASSERT(wm_m3.heap != NULL);
+    if (ptr != NULL && ptr == wm_m3.state) {
+        return ptr;
+    }
     void *moved = wm_heap_resize(wm_m3.heap, ptr, bytes);
     if (moved == NULL) {
         leave(bytes);
     }
-    return moved;
+    return note_peak(moved, bytes);
 }
 
 void wm_m3_free(void *ptr)

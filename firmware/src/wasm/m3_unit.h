@@ -23,6 +23,8 @@ struct wm_m3_run {
     struct wm_heap *heap;       /* while a module is opened: where wasm3 allocates */
     jmp_buf        *no_memory;  /* and where to go when that is full */
     size_t          wanted_bytes;
+    void           *state;      /* if not NULL: what wasm3 may "reallocate" for its memory, as large as it will be */
+    uintptr_t       high;       /* end of the highest allocation so far */
 };
 extern struct wm_m3_run wm_m3;
 

@@ -434,6 +434,13 @@ int wm_module_global_i32(struct wm_span module, uint32_t global, uint32_t *out)
     }
 }
 
+uint32_t wm_module_globals(struct wm_span module)
+{
+    struct reader r;
+    uint32_t count;
+    return find_entries(module, SECTION_GLOBAL, &r, &count) == 0 ? count : 0;
+}
+
 int wm_module_memory(struct wm_span module, uint32_t *initial_pages, uint32_t *max_pages)
 {
     struct wm_import import;

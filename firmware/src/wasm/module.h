@@ -40,6 +40,8 @@ int wm_module_signature(struct wm_span module, uint32_t function, struct wm_sign
 /* Initial value of an immutable i32 global that is a constant: for `__heap_base`. WM_ERR_NOTFOUND also for
  * a global of another kind or an imported one. */
 int wm_module_global_i32(struct wm_span module, uint32_t global, uint32_t *out);
+/* How many globals it defines. */
+uint32_t wm_module_globals(struct wm_span module);
 /* Declared pages; WM_ERR_NOTFOUND: no memory. max_pages is 65536 where none is given. */
 int wm_module_memory(struct wm_span module, uint32_t *initial_pages, uint32_t *max_pages);
 /* Declared elements of the table; WM_ERR_NOTFOUND: no table, or an imported one. */
