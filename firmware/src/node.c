@@ -14,6 +14,7 @@ struct wm_node {
     struct wm_jobs          jobs;
     struct wm_uploads       uploads;
     struct wm_env           env;
+    struct wm_heap_keeper   keeper;
     uint32_t                log_seen, swept_ms;
     uint32_t                job_seen; /* order of the job that was last seen running */
     uint8_t                 rx[WM_COAP_MESSAGE_BYTES];
@@ -119,6 +120,24 @@ static void service(void *ctx)
     (void)tend(node);
 }
 
+/* Everything in the pool has one of these owners. */
+static int tidy(void *ctx, const void *first)
+{
+    struct wm_node *node = ctx;
+    uint8_t         order[WM_FUNCTIONS];
+    const int       count = wm_functions_sleep(&node->functions, order);
+    if (count < 0) {
+        return count;
+    }
+    wm_store_packed(&node->store, first);
+    wm_functions_packed(&node->functions, first);
+    wm_jobs_packed(&node->jobs, first);
+    wm_uploads_packed(&node->uploads, first);
+    wm_heap_pack(node->env.pool, first);
+    wm_functions_wake(&node->functions, order, count);
+    return 0;
+}
+
 struct wm_node *wm_node_init(const struct wm_node_config *config)
 {
     WM_ASSERT(config->link_count <= WM_LINKS && config->ep != NULL && config->board != NULL && config->chip != NULL &&
@@ -153,6 +172,8 @@ struct wm_node *wm_node_init(const struct wm_node_config *config)
         .started_ms = now_ms,
         .now_ms = now_ms,
     };
+    node->keeper = (struct wm_heap_keeper){.ctx = node, .tidy = tidy};
+    wm_heap_set_keeper(pool, &node->keeper);
     uint32_t seed;
     wm_port_entropy(&seed, sizeof seed);
     wm_coap_init(&node->coap, &(struct wm_coap_config){

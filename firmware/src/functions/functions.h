@@ -30,6 +30,8 @@ struct wm_functions {
     struct wm_heap    *pool;
     struct wm_store   *store;
     struct wm_function table[WM_FUNCTIONS];
+    struct wm_image    *making;  /* an image outside of the table that is being opened; NULL: none */
+    uint32_t            tidied;  /* how often the pool was put in order */
     struct wm_function *running; /* whose engine is in use; must not be replaced or removed. NULL: none */
     uint32_t           calls, traps;
     uint64_t           fuel;
@@ -69,6 +71,18 @@ int wm_functions_remove(struct wm_functions *fs, struct wm_span name);
 
 /* Give fn a fresh instance if it is stale or stopped. Returns 0 or as wm_functions_install. */
 int wm_function_refresh(struct wm_functions *fs, struct wm_function *fn);
+
+/* ---- order in the pool ----
+ * For its keeper: sleep -> every owner's packed() -> wm_heap_pack -> wake. */
+
+/* Put all instances to sleep. Returns how many, and which in order; or WM_ERR_BUSY: one is running; WM_ERR_NOMEM: there is
+ * not the room to wake them all. On failure all are as they were. packed comes after the store's. */
+int  wm_functions_sleep(struct wm_functions *fs, uint8_t order[WM_FUNCTIONS]);
+void wm_functions_packed(struct wm_functions *fs, const void *first);
+void wm_functions_wake(struct wm_functions *fs, const uint8_t order[WM_FUNCTIONS], int count);
+
+/* Whether fn, once stopped, is sure to find the room that a start takes, unless somebody else takes more. */
+bool wm_functions_could_restart(const struct wm_functions *fs, const struct wm_function *fn);
 
 /* ---- exports ---- */
 

@@ -34,6 +34,7 @@ static int memory_quota(const struct wm_image *image, uint32_t *bytes, struct wm
         wm_module_global_i32(image->module, base.item, &heap_base) == 0) {
         const uint64_t asked = ((uint64_t)heap_base + image->section.heap_bytes + 15u) & ~(uint64_t)15u;
         need = asked < need ? asked : need;
+        need = need == 0 && initial > 0 ? 16u : need; /* 0 would stand for all of its pages */
     }
     if (need > WM_MEMORY_MAX_BYTES) {
         (void)refuse(refused, WM_REFUSED_MEMORY, "asks for more memory than this node gives to one function");
@@ -44,21 +45,24 @@ static int memory_quota(const struct wm_image *image, uint32_t *bytes, struct wm
     return 0;
 }
 
-static int validate(struct wm_heap *pool, struct wm_span module, struct wm_refused *refused)
+static int validate(struct wm_heap *pool, const struct wm_image *image, struct wm_refused *refused)
 {
     void *scratch = wm_heap_alloc(pool, WM_VALIDATE_SCRATCH_BYTES);
+    if (scratch == NULL && wm_heap_tidy(pool, WM_VALIDATE_SCRATCH_BYTES, NULL) == 0) {
+        scratch = wm_heap_alloc(pool, WM_VALIDATE_SCRATCH_BYTES);
+    }
     if (scratch == NULL) {
         refused->need_bytes = WM_VALIDATE_SCRATCH_BYTES;
         return WM_ERR_NOMEM;
     }
-    const int err = wm_validate(module, scratch, WM_VALIDATE_SCRATCH_BYTES, refused);
+    const int err = wm_validate(image->module, scratch, WM_VALIDATE_SCRATCH_BYTES, refused);
     wm_heap_free(pool, scratch);
     return err;
 }
 
 int wm_image_examine(struct wm_heap *pool, struct wm_image *image, struct wm_refused *refused)
 {
-    const int err = validate(pool, image->module, refused);
+    const int err = validate(pool, image, refused);
     if (err) {
         return err;
     }
@@ -121,21 +125,17 @@ static int refuse_output(void *ctx, struct wm_span bytes)
     return WM_ERR_NOSPACE; /* a start function has nobody to reply to */
 }
 
-/* Open the image in a free piece of the pool that has at least min_bytes. */
-static int open_in(struct wm_heap *pool, struct wm_image *image, size_t min_bytes, struct wm_refused *refused)
+static int open_in(struct wm_heap *pool, struct wm_image *image, void *arena, size_t room, bool resume,
+                   struct wm_refused *refused)
 {
     *refused = (struct wm_refused){.function = -1, .offset = -1};
-    size_t room = 0;
-    void  *arena = wm_heap_alloc_piece(pool, min_bytes, &room);
-    if (arena == NULL) {
-        return WM_ERR_NOMEM;
-    }
     struct start       start = {wm_port_now_ms(), image->quotas.log_lines};
     struct wm_call_env env = {.ctx = &start, .output = refuse_output, .log = log_start, .tick = start_is_late};
     struct wm_quotas   quotas = image->quotas;
     quotas.fuel = quotas.fuel < WM_FUEL_START_MAX ? quotas.fuel : WM_FUEL_START_MAX;
-    struct wm_engine  *engine = NULL;
-    const int used = wm_engine_open(&engine, arena, room, image->module, &quotas, &env, refused);
+    struct wm_engine_state state = {.block = image->state, .resume = resume};
+    struct wm_engine      *engine = NULL;
+    const int used = wm_engine_open_apart(&engine, arena, room, &state, image->module, &quotas, &env, refused);
     if (used < 0) {
         if (refused->reason == WM_REFUSED_INVALID) {
             refused->reason = WM_REFUSED_LIMIT; /* it has been validated, so what wasm3 cannot compile is its limit */
@@ -145,28 +145,96 @@ static int open_in(struct wm_heap *pool, struct wm_image *image, size_t min_byte
     }
     image->arena = wm_heap_resize(pool, arena, (size_t)used);
     image->arena_bytes = (size_t)used;
+    image->peak_bytes = state.peak_bytes;
     image->engine = engine;
     return 0;
+}
+
+/* Open the image in a free piece of the pool that has at least min_bytes. */
+static int open_in_piece(struct wm_heap *pool, struct wm_image *image, size_t min_bytes, struct wm_refused *refused)
+{
+    size_t room = 0;
+    void  *arena = wm_heap_alloc_piece(pool, min_bytes, &room);
+    refused->need_bytes = min_bytes;
+    return arena == NULL ? WM_ERR_NOMEM : open_in(pool, image, arena, room, false, refused);
+}
+
+/* Arenas gather at the low end, what can be moved at the high end. */
+static int open_arena(struct wm_heap *pool, struct wm_image *image, bool resume, struct wm_refused *refused)
+{
+    if (image->peak_bytes > 0) {
+        void *arena = wm_heap_alloc(pool, image->peak_bytes);
+        refused->need_bytes = image->peak_bytes;
+        return arena == NULL ? WM_ERR_NOMEM : open_in(pool, image, arena, image->peak_bytes, resume, refused);
+    }
+    /* The lowest piece that may do, so that a function that is replaced again and again does not walk through the
+     * pool and end in its middle. Loading takes more than what stays, so the piece may turn out too small. */
+    const size_t sure = image->module.len + image->quotas.stack_bytes;
+    const size_t likely = image->arena_bytes > sure ? image->arena_bytes : sure;
+    const size_t largest = wm_heap_largest(pool);
+    const int err = likely < largest ? open_in_piece(pool, image, likely, refused) : WM_ERR_NOMEM;
+    return err == WM_ERR_NOMEM && largest > 0 ? open_in_piece(pool, image, largest, refused) : err;
+}
+
+int wm_image_wake(struct wm_heap *pool, struct wm_image *image, struct wm_refused *refused)
+{
+    *refused = (struct wm_refused){.function = -1, .offset = -1};
+    const bool resume = image->state != NULL;
+    if (!resume) {
+        image->state_bytes = wm_engine_state_bytes(image->module, &image->quotas);
+        image->state = wm_heap_alloc_high(pool, image->state_bytes);
+        refused->need_bytes = image->state_bytes;
+        if (image->state == NULL) {
+            return WM_ERR_NOMEM;
+        }
+    }
+    const int err = open_arena(pool, image, resume, refused);
+    if (err && !resume) {
+        wm_heap_free(pool, image->state);
+        image->state = NULL;
+        refused->need_bytes += err == WM_ERR_NOMEM ? image->state_bytes : 0;
+    }
+    return err;
 }
 
 int wm_image_open(struct wm_heap *pool, struct wm_image *image, struct wm_refused *refused)
 {
     WM_ASSERT(image->engine == NULL);
-    /* The lowest piece that may do, so that a function that is replaced again and again does not walk through the
-     * pool and end in its middle. Loading takes more than what stays, so the piece may turn out too small. */
-    const size_t sure = image->module.len + image->quotas.memory_bytes + image->quotas.stack_bytes;
-    const size_t likely = image->arena_bytes > sure ? image->arena_bytes : sure;
-    const size_t largest = wm_heap_largest(pool);
-    const int err = likely < largest ? open_in(pool, image, likely, refused) : WM_ERR_NOMEM;
-    return err == WM_ERR_NOMEM && largest > 0 ? open_in(pool, image, largest, refused) : err;
+    int err = wm_image_wake(pool, image, refused);
+    if (err == WM_ERR_NOMEM && wm_heap_tidy(pool, refused->need_bytes, NULL) == 0) {
+        err = wm_image_wake(pool, image, refused);
+    }
+    return err;
+}
+
+void wm_image_sleep(struct wm_heap *pool, struct wm_image *image)
+{
+    wm_engine_suspend(image->engine);
+    wm_heap_free(pool, image->arena);
+    image->engine = NULL;
+    image->arena = NULL;
+}
+
+void wm_image_packed(struct wm_heap *pool, struct wm_image *image, const void *first)
+{
+    WM_ASSERT(image->engine == NULL);
+    image->state = wm_heap_packed(pool, first, image->state);
+}
+
+size_t wm_image_ram_bytes(const struct wm_image *image)
+{
+    return image->module.len + (image->state != NULL ? image->state_bytes : 0) +
+           (image->engine != NULL ? image->arena_bytes : 0);
 }
 
 void wm_image_close(struct wm_heap *pool, struct wm_image *image)
 {
     if (image->engine != NULL) {
         wm_engine_close(image->engine);
-        wm_heap_free(pool, image->arena);
     }
+    wm_heap_free(pool, image->arena);
+    wm_heap_free(pool, image->state);
     image->engine = NULL;
     image->arena = NULL;
+    image->state = NULL;
 }

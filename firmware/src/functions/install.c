@@ -14,25 +14,45 @@ static struct wm_function *free_place(struct wm_functions *fs)
 
 static int make(struct wm_functions *fs, struct wm_image *next, struct wm_install *report)
 {
-    const int err = wm_image_examine(fs->pool, next, &report->refused);
-    return err ? err : wm_image_open(fs->pool, next, &report->refused);
+    fs->making = next;
+    int err = wm_image_examine(fs->pool, next, &report->refused);
+    if (err == 0) {
+        err = wm_image_open(fs->pool, next, &report->refused);
+    }
+    fs->making = NULL;
+    return err;
+}
+
+/* Start the one again that was stopped. The refused module, of whose bytes the refusal tells, may be moved by it. */
+static bool restart(struct wm_functions *fs, struct wm_image *old, struct wm_image *next, struct wm_refused *why)
+{
+    struct wm_refused    ignored;
+    const uint8_t *const was = next->module.ptr;
+    fs->making = next;
+    const bool started = wm_image_open(fs->pool, old, &ignored) == 0;
+    fs->making = NULL;
+    if (why->import_module.ptr != NULL) {
+        why->import_module.ptr = next->module.ptr + (why->import_module.ptr - was);
+        why->import_name.ptr = next->module.ptr + (why->import_name.ptr - was);
+    }
+    return started;
 }
 
 /* Make next beside what runs; where RAM is too small for both, stop the old one, try, and start the old one again. */
-static int make_beside_or_instead(struct wm_functions *fs, struct wm_image *old, struct wm_image *next,
+static int make_beside_or_instead(struct wm_functions *fs, struct wm_function *fn, struct wm_image *next,
                                   struct wm_install *report)
 {
     int err = make(fs, next, report);
-    if (err != WM_ERR_NOMEM || old == NULL || old->engine == NULL) {
+    if (err != WM_ERR_NOMEM || fn == NULL || fn->image.state == NULL || !wm_functions_could_restart(fs, fn)) {
         return err;
     }
+    struct wm_image *old = &fn->image;
     wm_image_close(fs->pool, old);
     err = make(fs, next, report);
     if (err) {
-        struct wm_refused ignored;
-        /* The room that the old one had is free again, so it fits. Should its start function fail this
-         * time, it stays stopped and its next call tries once more (wm_function_refresh). */
-        report->restarted = wm_image_open(fs->pool, old, &ignored) == 0;
+        /* It fits, as was asked before. Should its start function fail this time, it stays stopped and its next
+         * call tries once more (wm_function_refresh). */
+        report->restarted = restart(fs, old, next, &report->refused);
     }
     return err;
 }
@@ -51,7 +71,7 @@ int wm_functions_install(struct wm_functions *fs, struct wm_span name, int recor
     int err = place == NULL ? WM_ERR_NOSPACE : fs->running != NULL ? WM_ERR_BUSY : 0;
     if (!err) {
         next.arena_bytes = fn != NULL ? fn->image.arena_bytes : 0;
-        err = make_beside_or_instead(fs, fn != NULL ? &fn->image : NULL, &next, report);
+        err = make_beside_or_instead(fs, fn, &next, report);
     }
     char plain[WM_NAME_BYTES] = "";
     memcpy(plain, name.ptr, name.len);

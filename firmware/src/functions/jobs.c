@@ -47,7 +47,7 @@ struct wm_job *wm_jobs_begin(struct wm_jobs *js, struct wm_span function, struct
         *blob = (struct wm_blob){.heap = blob->heap};
     }
     struct wm_job *job = place(js);
-    *err = job == NULL ? WM_ERR_BUSY : how == WM_JOB_COPY ? wm_blob_append(&held, input) : 0;
+    *err = job == NULL ? WM_ERR_BUSY : how == WM_JOB_COPY && wm_blob_append(&held, input) != 0 ? WM_ERR_NOMEM : 0;
     if (*err) {
         wm_blob_free(&held);
         return NULL;
@@ -129,6 +129,20 @@ int wm_job_keep(struct wm_jobs *js, struct wm_job *job)
     job->output_blob = kept;
     job->output = wm_blob_span(&job->output_blob);
     return 0;
+}
+
+void wm_jobs_packed(struct wm_jobs *js, const void *first)
+{
+    for (struct wm_job *job = NULL; (job = wm_jobs_next(js, job)) != NULL;) {
+        if (job->input_blob.cap > 0) {
+            wm_blob_packed(&job->input_blob, first);
+            job->input = wm_blob_span(&job->input_blob);
+        }
+        if (job->output_blob.cap > 0) {
+            wm_blob_packed(&job->output_blob, first);
+            job->output = wm_blob_span(&job->output_blob);
+        }
+    }
 }
 
 static void drop_input(struct wm_job *job)
@@ -310,23 +324,42 @@ static void fail_instance(struct wm_job *job, int err)
     fail(job, err == WM_ERR_NOMEM ? WM_JOB_NO_ROOM : WM_JOB_NO_START);
 }
 
+/* Asked again where the pool may have been put in order: what it tells borrows from the module's bytes. */
+static bool resolve(struct wm_jobs *js, const struct wm_job *job, const struct wm_function *fn, struct wm_target *target)
+{
+    return wm_functions_target(js->functions, fn, wm_span(job->export_ref, job->export_ref_len), target) == 0;
+}
+
 /* FETCH: on an instance that lives for this call only. */
-static void call_fresh(struct wm_jobs *js, struct wm_job *job, struct wm_function *fn, const struct wm_target *target)
+static void call_fresh(struct wm_jobs *js, struct wm_job *job, struct wm_function *fn, struct wm_target *target)
 {
     struct wm_image   image = fn->image;
     struct wm_refused refused;
     image.engine = NULL;
+    image.state = NULL;
     if (!target->pure) {
         fail(job, WM_JOB_NOT_PURE);
         return;
     }
+    js->functions->making = &image;
     const int err = wm_image_open(js->pool, &image, &refused);
+    js->functions->making = NULL;
     if (err) {
         fail_instance(job, err);
         return;
     }
+    resolve(js, job, fn, target);
     call(js, job, fn, &image, target);
     wm_image_close(js->pool, &image);
+}
+
+/* While the function runs, the pool cannot be put in order for an output that is larger than jobs->reply. */
+static void make_room(struct wm_jobs *js, const struct wm_image *image, const struct wm_target *target)
+{
+    if (target->bytes && image->quotas.output_bytes > sizeof js->reply &&
+        image->quotas.output_bytes > wm_heap_largest(js->pool)) {
+        (void)wm_heap_tidy(js->pool, 0, NULL);
+    }
 }
 
 struct wm_job *wm_jobs_run(struct wm_jobs *js)
@@ -338,11 +371,13 @@ struct wm_job *wm_jobs_run(struct wm_jobs *js)
     }
     struct wm_function *fn = wm_functions_find(js->functions, wm_span_str(job->function));
     struct wm_target    target;
-    if (fn == NULL || wm_functions_target(js->functions, fn, wm_span(job->export_ref, job->export_ref_len), &target) != 0) {
+    if (fn == NULL || !resolve(js, job, fn, &target)) {
         fail(job, WM_JOB_GONE);
     } else {
         job->bytes = target.bytes;
         const int err = job->fresh ? 0 : wm_function_refresh(js->functions, fn);
+        make_room(js, &fn->image, &target);
+        resolve(js, job, fn, &target);
         if (err) {
             fail_instance(job, err);
         } else if (job->fresh) {

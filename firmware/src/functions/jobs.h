@@ -84,6 +84,9 @@ enum wm_job_input {
 struct wm_job *wm_jobs_begin(struct wm_jobs *js, struct wm_span function, struct wm_span export_ref, enum wm_job_input how,
                              struct wm_span input, struct wm_blob *blob, int *err);
 
+/* For the pool's keeper: inputs and outputs are about to be moved (wm_heap_pack). */
+void wm_jobs_packed(struct wm_jobs *js, const void *first);
+
 /* Run the oldest queued job to its end. Returns it (DONE, FAILED or CANCELLED), or NULL: nothing to do. */
 struct wm_job *wm_jobs_run(struct wm_jobs *js);
 

@@ -59,7 +59,9 @@ int wm_function_refresh(struct wm_functions *fs, struct wm_function *fn)
         return 0;
     }
     struct wm_refused refused;
-    wm_image_close(fs->pool, &fn->image);
+    if (fn->stale) {
+        wm_image_close(fs->pool, &fn->image);
+    }
     const int err = wm_image_open(fs->pool, &fn->image, &refused);
     if (err == 0) {
         fn->stale = false;

@@ -204,7 +204,7 @@ static void get_metadata(const struct wm_function *fn, struct wm_sink *out)
     put_uint(out, "native", image->quotas.native_bytes);
     put_uint(out, "output", image->quotas.output_bytes);
     put_uint(out, "log", image->quotas.log_lines);
-    put_uint(out, "ram", (image->engine != NULL ? image->arena_bytes : 0) + image->module.len);
+    put_uint(out, "ram", wm_image_ram_bytes(image));
 }
 
 static void get(struct wm_env *env, const struct wm_coap_request *req, struct wm_coap_reply *rep)

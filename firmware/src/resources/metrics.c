@@ -33,7 +33,7 @@ static void put_function(struct wm_sink *out, const struct wm_function *fn)
     (void)wm_format(name, sizeof name, "f/%s/fuel", fn->name);
     put(out, false, name, NULL, fn->fuel);
     (void)wm_format(name, sizeof name, "f/%s/ram", fn->name);
-    put(out, false, name, "B", (fn->image.engine != NULL ? fn->image.arena_bytes : 0) + fn->image.module.len);
+    put(out, false, name, "B", wm_image_ram_bytes(&fn->image));
 }
 
 static size_t count_functions(const struct wm_env *env)
@@ -65,6 +65,7 @@ void wm_res_metrics(struct wm_env *env, const struct wm_coap_request *req, struc
     } records[] = {
         {"ram/free", "B", wm_heap_free_bytes(env->pool)},
         {"ram/largest", "B", wm_heap_largest(env->pool)},
+        {"ram/tidied", NULL, env->functions->tidied},
         {"up", "s", (env->now_ms - env->started_ms) / 1000},
         {"functions", NULL, functions},
         {"calls", NULL, env->functions->calls},

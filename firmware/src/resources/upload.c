@@ -82,6 +82,13 @@ static enum wm_upload_result too_large(struct wm_coap_reply *rep, size_t fits, c
     return WM_UPLOAD_MORE;
 }
 
+/* There is room, but it cannot be made one piece while a function runs. */
+static void in_pieces(struct wm_coap_reply *rep)
+{
+    wm_problem(rep, WM_COAP_UNAVAILABLE, "busy", "memory is in pieces while a function runs: send this block again");
+    rep->max_age_s = 1;
+}
+
 static enum wm_upload_result gap(struct wm_coap_reply *rep, const char *why)
 {
     wm_problem(rep, WM_COAP_INCOMPLETE, "incomplete", "%s: start again with block 0", why);
@@ -103,8 +110,11 @@ static int body_append(struct wm_uploads *ups, struct wm_upload *up, struct wm_s
     if (up->kind == WM_UPLOAD_INPUT) {
         return wm_blob_append(&up->blob, bytes);
     }
-    wm_sha256_update(&up->sha, bytes);
-    return wm_store_append(ups->store, up->record, bytes);
+    const int err = wm_store_append(ups->store, up->record, bytes);
+    if (err == 0) {
+        wm_sha256_update(&up->sha, bytes);
+    }
+    return err;
 }
 
 static struct wm_upload *begin(struct wm_uploads *ups, const struct wm_coap_request *req, struct wm_coap_reply *rep,
@@ -126,6 +136,10 @@ static struct wm_upload *begin(struct wm_uploads *ups, const struct wm_coap_requ
     up->kind = (uint8_t)kind;
     up->record = -1;
     const int err = body_begin(ups, up, size);
+    if (err == WM_ERR_BUSY) {
+        in_pieces(rep);
+        return NULL;
+    }
     if (err) {
         (void)too_large(rep, wm_heap_largest(ups->pool), err == WM_ERR_NOSPACE ? "no record free" : "no memory");
         return NULL;
@@ -194,7 +208,15 @@ enum wm_upload_result wm_upload_take(struct wm_uploads *ups, const struct wm_coa
         release(ups, up);
         return too_large(rep, max_bytes, "more than this node takes");
     }
-    if (body_append(ups, up, req->payload) != 0) {
+    const int err = body_append(ups, up, req->payload);
+    if (err == WM_ERR_BUSY) {
+        if (off == 0) {
+            release(ups, up);
+        }
+        in_pieces(rep); /* else the transfer stays open */
+        return WM_UPLOAD_MORE;
+    }
+    if (err) {
         const size_t had = up->next;
         release(ups, up);
         return too_large(rep, had + wm_heap_largest(ups->pool), "no memory");
@@ -233,6 +255,15 @@ void wm_upload_settle(struct wm_uploads *ups, struct wm_upload *slot, const stru
     slot->etag_len = rep->etag_len;
     memcpy(slot->etag, rep->etag, sizeof slot->etag);
     slot->state = SETTLED;
+}
+
+void wm_uploads_packed(struct wm_uploads *ups, const void *first)
+{
+    for (size_t i = 0; i < WM_UPLOADS; i++) {
+        if (ups->slots[i].state != FREE && ups->slots[i].kind == WM_UPLOAD_INPUT) {
+            wm_blob_packed(&ups->slots[i].blob, first);
+        }
+    }
 }
 
 void wm_uploads_expire(struct wm_uploads *ups, uint32_t now_ms)

@@ -56,6 +56,9 @@ void wm_upload_settle(struct wm_uploads *ups, struct wm_upload *slot, const stru
 /* What a request is for: a hash of method, path and query. */
 uint32_t wm_request_key(const struct wm_coap_request *req);
 
+/* For the pool's keeper: inputs are about to be moved (wm_heap_pack). */
+void wm_uploads_packed(struct wm_uploads *ups, const void *first);
+
 /* Drop what has been idle too long. */
 void wm_uploads_expire(struct wm_uploads *ups, uint32_t now_ms);
 

@@ -43,6 +43,11 @@ struct wm_span wm_store_seal(struct wm_store *st, int record)
     return wm_blob_span(&rec->bytes);
 }
 
+struct wm_span wm_store_bytes(struct wm_store *st, int record)
+{
+    return wm_blob_span(&at(st, record, SEALED)->bytes);
+}
+
 int wm_store_activate(struct wm_store *st, int record, const char *name)
 {
     (void)at(st, record, SEALED);
@@ -55,6 +60,15 @@ void wm_store_drop(struct wm_store *st, int record)
     WM_ASSERT(record >= 0 && record < WM_STORE_RECORDS && st->records[record].state != FREE);
     wm_blob_free(&st->records[record].bytes);
     st->records[record].state = FREE;
+}
+
+void wm_store_packed(struct wm_store *st, const void *first)
+{
+    for (int i = 0; i < WM_STORE_RECORDS; i++) {
+        if (st->records[i].state != FREE) {
+            wm_blob_packed(&st->records[i].bytes, first);
+        }
+    }
 }
 
 size_t wm_store_largest(const struct wm_store *st)
