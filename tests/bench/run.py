@@ -15,6 +15,7 @@ import build
 import callgrind
 import engines
 import fleet_engine
+import looks
 import module
 import push
 import qemu
@@ -23,13 +24,14 @@ import validation
 from report import Bar, Report, Table
 from servers import Server, catalogue
 
-PARTS = ("rates", "instructions", "engine", "validator", "push", "fleet-engine")
+PARTS = ("rates", "instructions", "engine", "validator", "looks", "push", "fleet-engine")
 
 NODE_TO_LIBCOAP = 1.2
 NODE_TO_ECHO = 0.8
 LIBCOAP_GET_INSTRUCTIONS = 10_995
 CHIP_CALL_INSTRUCTIONS = 20_000
 CHIP_MHZ = 168
+LOOK_MS = 200  # within which a node answers, whatever runs
 ENGINE_OVERHEAD = 0.05
 PUSH_HOST_S = 0.020
 PUSH_SERIAL_S = 0.6
@@ -240,6 +242,37 @@ def measure_validator(report: Report, host: Path, chip: Path | None) -> None:
     report.tables.append(table)
 
 
+def measure_looks(report: Report, chip: Path) -> None:
+    say("looks at the link: QEMU -icount")
+    found = looks.measure(chip / "bench" / "wasmote-looks.elf")
+    report.figures["looks"] = {look.title: look.instructions for look in found}
+    for runs, title in (
+        (True, f"Most instructions between two looks at the link while a function runs, {CHIP_TITLE}"),
+        (False, f"Most instructions between two looks at the link while a module is installed, {CHIP_TITLE}"),
+    ):
+        table = Table(title, ("function" if runs else "module", "instructions", f"ms at {CHIP_MHZ} MHz"))
+        for look in found:
+            if look.runs == runs:
+                milliseconds = f"{look.instructions / CHIP_MHZ / 1000:.1f}"
+                table.rows.append((look.title, f"{look.instructions:,}", milliseconds))
+        table.notes.append(
+            "At one instruction a cycle. Emulated are 125 million a second: the timer, which asks for a look "
+            "every 10 ms, comes after 1.25 million."
+        )
+        report.tables.append(table)
+    worst = max((look for look in found if look.runs), key=lambda look: look.instructions)
+    bar = LOOK_MS * CHIP_MHZ * 1000
+    report.bars.append(
+        Bar(
+            f"most instructions between two looks at the link while a function runs, {CHIP_TITLE}",
+            f"{worst.instructions:,} ({worst.title})",
+            f"<= {bar:,} ({LOOK_MS} ms at {CHIP_MHZ} MHz)",
+            worst.instructions <= bar,
+            exact=True,
+        )
+    )
+
+
 def measure_push(report: Report, chip: Path | None, node: Server, quick: bool) -> None:
     say("push to first reply")
     module = push.module_of_4_kb()
@@ -285,6 +318,16 @@ def main() -> int:
         fleet_engine.measure(report, options.quick, say)
     if set(parts) != {"fleet-engine"}:
         measure_node(report, parts, options)
+    if "rates" in parts:
+        measure_rates(report, host, servers, options.quick)
+    if "instructions" in parts:
+        measure_instructions(report, host, chip, servers, noop, options.quick)
+    if "engine" in parts:
+        measure_engine(report, host, chip)
+    if "looks" in parts and chip is not None:
+        measure_looks(report, chip)
+    if "push" in parts:
+        measure_push(report, chip, next(s for s in servers if s.name == "node"), options.quick)
 
     print(report.text(), end="")
     if options.json is not None:

@@ -36,7 +36,7 @@ WASMOTE_IMPORT("wasmote", "input") int32_t wasmote_input(void *buf, int32_t cap)
 /* Appends len bytes to the reply and returns len. Beyond the output quota the call ends in a trap. */
 WASMOTE_IMPORT("wasmote", "output") int32_t wasmote_output(const void *bytes, int32_t len);
 
-/* A line in the node's log, cut at 80 bytes. */
+/* A line in the node's log, cut at 80 bytes. Beyond the log quota, lines a second, the call ends in a trap. */
 enum { WASMOTE_ERROR, WASMOTE_WARNING, WASMOTE_INFO, WASMOTE_DEBUG };
 WASMOTE_IMPORT("wasmote", "log") void wasmote_log(int32_t level, const char *text, int32_t len);
 

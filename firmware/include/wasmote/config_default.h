@@ -141,7 +141,7 @@
 #define WM_MODULE_BR_TABLE 1024
 #endif
 #ifndef WM_MODULE_CODE_BYTES
-#define WM_MODULE_CODE_BYTES (32u * 1024u) /* of one function */
+#define WM_MODULE_CODE_BYTES (32u * 1024u) /* of one function: the longest way without a look at the links, too */
 #endif
 
 /* ---- quotas: a module's section asks, these decide ---- */

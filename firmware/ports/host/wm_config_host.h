@@ -24,7 +24,7 @@
 #define WM_MODULE_TABLE 65536
 #define WM_MODULE_NESTING 256
 #define WM_MODULE_BR_TABLE 32768
-#define WM_MODULE_CODE_BYTES (1024u * 1024u)
+#define WM_MODULE_CODE_BYTES (256u * 1024u) /* some 5 ms of square roots, without a look at the links */
 #define WM_JOBS 64
 #define WM_LOG_BYTES (64u * 1024u)
 
