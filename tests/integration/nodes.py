@@ -23,14 +23,33 @@ from wasmote.adapters.tools import find_tool
 from wasmote.node import Node
 from wasmote.protocol.module import encode_unsigned
 
-__all__ = ["HOST", "STM32", "app", "free_bytes", "host_port", "metrics", "module", "padded", "running"]
+__all__ = [
+    "HOST",
+    "STM32",
+    "app",
+    "free_bytes",
+    "host_port",
+    "metrics",
+    "module",
+    "padded",
+    "running",
+    "started",
+]
 
 MODULES = Path(__file__).parent / "modules"
 
 
 @contextlib.asynccontextmanager
 async def running(board_name: str, *arguments: str, sanitize: bool = True) -> AsyncIterator[str]:
-    """A node on this machine and its coap:// address; a chip runs in its emulator, behind a bridge in this process.
+    """The coap:// address of a node on this machine, as of started()."""
+    async with started(board_name, *arguments, sanitize=sanitize) as emulator:
+        assert emulator.uri is not None
+        yield emulator.uri
+
+
+@contextlib.asynccontextmanager
+async def started(board_name: str, *arguments: str, sanitize: bool = True) -> AsyncIterator[Emulator]:
+    """A node on this machine, with its pid and its uri; a chip runs in its emulator, behind a bridge in this process.
 
     The host's node has sanitizers unless the test says otherwise. Fails if it ends with anything but 0, as it does
     when a sanitizer has found something."""
@@ -45,8 +64,7 @@ async def running(board_name: str, *arguments: str, sanitize: bool = True) -> As
         on_text=said.append,
     )
     async with emulator:
-        assert emulator.uri is not None
-        yield emulator.uri
+        yield emulator
     if board.is_host:
         assert await emulator.wait() == 0, "\n".join(said)
 
