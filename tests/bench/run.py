@@ -318,16 +318,6 @@ def main() -> int:
         fleet_engine.measure(report, options.quick, say)
     if set(parts) != {"fleet-engine"}:
         measure_node(report, parts, options)
-    if "rates" in parts:
-        measure_rates(report, host, servers, options.quick)
-    if "instructions" in parts:
-        measure_instructions(report, host, chip, servers, noop, options.quick)
-    if "engine" in parts:
-        measure_engine(report, host, chip)
-    if "looks" in parts and chip is not None:
-        measure_looks(report, chip)
-    if "push" in parts:
-        measure_push(report, chip, next(s for s in servers if s.name == "node"), options.quick)
 
     print(report.text(), end="")
     if options.json is not None:
@@ -356,6 +346,8 @@ def measure_node(report: Report, parts: list[str], options: argparse.Namespace) 
         measure_engine(report, host, chip)
     if "validator" in parts:
         measure_validator(report, host, chip)
+    if "looks" in parts and chip is not None:
+        measure_looks(report, chip)
     if "push" in parts:
         measure_push(report, chip, next(s for s in servers if s.name == "node"), options.quick)
 
