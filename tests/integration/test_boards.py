@@ -21,6 +21,7 @@ from wasmote.adapters.build import build
 from wasmote.adapters.emulator import Emulator
 from wasmote.adapters.image import image_size
 from wasmote.adapters.project import Project
+from wasmote.adapters.stack_probe import probe_stack
 from wasmote.adapters.tools import find_tool
 from wasmote.cli.size import over_budget
 from wasmote.node import Node
@@ -131,6 +132,12 @@ def test_new_board_builds_and_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert over_budget(board, size) == []
         assert size.pool == 131072
         asyncio.run(_use(board, image))
+        # Its limits are those of the boards with core-coupled RAM: this is where their stack is measured.
+        use = asyncio.run(probe_stack(board, image))
+        assert use is not None
+        assert over_budget(board, size, use) == []
+        limits = find_board(PROJECT, "feather_stm32f405").limits
+        assert min(use.nesting.values()) + 1 >= limits["module_nesting"]
     finally:
         shutil.rmtree(PROJECT.build / name, ignore_errors=True)
 

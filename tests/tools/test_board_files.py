@@ -218,6 +218,8 @@ def test_stm32f4_pins_are_those_of_board_toml(board: Path, tmp_path: Path) -> No
         ("count = 7", "count = 6", "flash.sectors"),
         ("[clock]", "[clocks]", "'clock' is missing"),
         ("unique_id", "unique", "'unique_id' is missing"),
+        ("module_nesting = 64", "module_nestling = 64", "config_default.h"),
+        ("module_nesting = 64", "module_nesting = '64'", "number"),
     ],
 )
 def test_stm32f4_generator_refuses(line: str, wrong: str, says: str, tmp_path: Path) -> None:
@@ -233,9 +235,9 @@ def test_stm32f4_generator_refuses(line: str, wrong: str, says: str, tmp_path: P
 def test_stm32f4_generator_leaves_alone_what_is_the_same(tmp_path: Path) -> None:
     first = _generated(STM32F4[0], tmp_path)
     times = {file.name: os.utime(file, (1, 1)) for file in first.iterdir()}
-    assert set(times) == {"board.h", "link.ld"}
+    assert set(times) == {"board.h", "limits.h", "link.ld"}
     _generated(STM32F4[0], tmp_path)
-    assert [file.stat().st_mtime for file in first.iterdir()] == [1, 1]
+    assert [file.stat().st_mtime for file in first.iterdir()] == [1, 1, 1]
 
 
 # ---- new-board ----

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes a board's board.h and link.ld from its board.toml: generate.py BOARD.TOML FOLDER
+"""Makes a board's board.h, limits.h and link.ld from its board.toml: generate.py BOARD.TOML FOLDER
 
 The build runs it (port.cmake). It needs Python 3.11 and nothing else. A file is only written when it changes.
 Exit code 1 and a text on stderr: board.toml is wrong, or asks for what the chip cannot do.
@@ -173,6 +173,23 @@ def board_h(board: dict[str, Any], chips: dict[str, Any]) -> str:
     return "\n".join(parts) + "\n"
 
 
+def limits_h(board: dict[str, Any], defaults: str) -> str:
+    """The limits header (wasmote/config.h): the board's own limits, then the port's."""
+    lines = [
+        f"/* limits.h of {board['name']}, made by ports/stm32f4/generate.py from board.toml: change that. */"
+    ]
+    for name, value in board.get("limits", {}).items():
+        default = re.search(rf"^#define WM_{name.upper()} (.*)$", defaults, re.MULTILINE)
+        if default is None:
+            raise BoardError(f"limits.{name} is no limit of include/wasmote/config_default.h")
+        if not isinstance(value, int) or value < 0:
+            raise BoardError(f"limits.{name} is {value!r}, but must be a number")
+        suffix = "u" if re.search(r"\du\b", default[1]) else ""  # the type that the code reckons with
+        lines.append(f"#define WM_{name.upper()} {value}{suffix}")
+    port = Path(__file__).resolve().parent / "wm_config_stm32f4.h"
+    return "\n".join([*lines, f'#include "{port.as_posix()}"']) + "\n"
+
+
 def link_ld(board: dict[str, Any]) -> str:
     """The linker script. Where core-coupled RAM is used, stack and static data lie there and the pool is all of RAM."""
     memory, budget = board["memory"], board["budget"]
@@ -243,7 +260,12 @@ def main(arguments: list[str]) -> int:
     try:
         board = tomllib.loads(file.read_text(encoding="utf-8"))
         chips = tomllib.loads((Path(__file__).parent / "chips.toml").read_text(encoding="utf-8"))
-        made = {"board.h": board_h(board, chips), "link.ld": link_ld(board)}
+        defaults = Path(__file__).parents[2] / "include/wasmote/config_default.h"
+        made = {
+            "board.h": board_h(board, chips),
+            "limits.h": limits_h(board, defaults.read_text(encoding="utf-8")),
+            "link.ld": link_ld(board),
+        }
     except (BoardError, tomllib.TOMLDecodeError) as err:
         print(f"{file}: {err}", file=sys.stderr)
         return 1

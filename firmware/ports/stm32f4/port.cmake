@@ -1,6 +1,6 @@
-# STM32F4, bare metal. board.h and the linker script are made from board.toml.
+# STM32F4, bare metal. board.h, limits.h and the linker script are made from board.toml.
 wm_board_files(${WM_PORT_DIR}/generate.py ${WM_PORT_DIR}/chips.toml)
-set(WM_PORT_CONFIG ${WM_PORT_DIR}/wm_config_stm32f4.h)
+set(WM_PORT_CONFIG ${WM_BOARD_FILES}/limits.h)
 set(WM_PORT_SOURCES
     ${WM_PORT_DIR}/main.c
     ${WM_PORT_DIR}/startup.c

@@ -26,7 +26,7 @@ TIERS = {
 @dataclass(frozen=True)
 class Board:
     """name: of its folder. budget: *_bytes limits of the image. emulate: command templates, empty if it has no
-    emulator. memory, flash, usb, clock, led: as in board.toml."""
+    emulator. memory, flash, usb, clock, led, limits: as in board.toml."""
 
     name: str
     title: str
@@ -43,6 +43,7 @@ class Board:
     usb: Mapping[str, Any] = field(default_factory=dict)
     clock: Mapping[str, Any] = field(default_factory=dict)
     led: Mapping[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_host(self) -> bool:
@@ -112,4 +113,5 @@ def read_board(file: Path) -> Board:
         usb=raw.get("usb", {}),
         clock=raw.get("clock", {}),
         led=raw.get("led", {}),
+        limits=raw.get("limits", {}),
     )
