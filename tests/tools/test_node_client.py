@@ -11,7 +11,7 @@ from collections.abc import Callable
 import cbor2
 import pytest
 from aiocoap import Message
-from fakes import Answer, Functions, ScriptedNode, problem, serial_server, udp_server
+from fakes import Answer, Functions, ScriptedNode, Seen, problem, serial_server, udp_server
 
 from wasmote.errors import (
     ApplicationError,
@@ -308,6 +308,26 @@ async def test_node_waits_for_a_busy_node_and_says_so(scripted: ScriptedNode, fu
         again.max_age = 0
         busy.append(again)
         assert (await node.push(bytes(3000), name="x")).delayed_s > 0
+
+
+async def test_node_does_not_repeat_a_call_that_reported_429(
+    scripted: ScriptedNode, functions: Functions
+) -> None:
+    """4.29 may be the function's own status: then it ran."""
+    calls: list[Seen] = []
+
+    def report(seen: Seen) -> Answer | None:
+        if seen.method != POST:
+            return None
+        calls.append(seen)
+        return problem(0x9D, "application error", status=429)
+
+    functions.special = report
+    async with udp_server(scripted) as uri, Node(uri, tuning=FAST) as node:
+        with pytest.raises(ApplicationError) as caught:
+            await node.call("add", [1, 2])
+        assert caught.value.status == 429
+        assert len(calls) == 1 and node.traffic.busy == 0
 
 
 async def test_node_does_not_wait_for_ever(scripted: ScriptedNode, functions: Functions) -> None:

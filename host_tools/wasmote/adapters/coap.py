@@ -147,7 +147,7 @@ class CoapClient:
         while True:
             reply, tag = await self._send(request, repeatable=repeatable, progress=progress)
             pause_s = _pause_s(reply)
-            if reply.code not in _BUSY or waited_s + pause_s > self.tuning.busy_wait_s:
+            if not _is_busy(reply) or waited_s + pause_s > self.tuning.busy_wait_s:
                 return await self._complete(request, reply, tag)
             await self._wait_busy(request, reply, pause_s)
             waited_s += pause_s
@@ -240,7 +240,7 @@ class CoapClient:
                 self.traffic.resumed += 1
                 continue
             silent = 0
-            if reply.code in _BUSY:
+            if _is_busy(reply):
                 pause_s = _pause_s(reply)
                 busy_s += pause_s
                 if busy_s > self.tuning.busy_wait_s:
@@ -505,6 +505,11 @@ def _reply(message: aiocoap.Message) -> Reply:
         block2=_block(opt.block2),
         observe=opt.observe,
     )
+
+
+def _is_busy(reply: Reply) -> bool:
+    """Nothing ran. A function that reports status 429 itself gives 4.29, too: asked again it would run again."""
+    return reply.code in _BUSY and problem.decode(reply).status is None
 
 
 def _pause_s(reply: Reply) -> float:
