@@ -26,6 +26,7 @@ class ExitCode(IntEnum):
     BUILD = 9
     LOCAL = 10
     UNFINISHED = 11
+    FAILED = 12
     INTERRUPTED = 130
 
     @property
@@ -46,6 +47,7 @@ _MEANINGS = {
     ExitCode.BUILD: "a build or a compilation failed, or an image is over its budget",
     ExitCode.LOCAL: "a port, device or file of this machine cannot be used",
     ExitCode.UNFINISHED: "flashing began and did not end well: the board has no whole image",
+    ExitCode.FAILED: "a conformance test failed",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
 }
 
@@ -160,3 +162,9 @@ class UnfinishedError(WasmoteError):
     """Flashing began and did not end well: the board has no whole image now."""
 
     exit_code = ExitCode.UNFINISHED
+
+
+class FailedError(WasmoteError):
+    """A node does otherwise than a test says."""
+
+    exit_code = ExitCode.FAILED

@@ -123,10 +123,11 @@ class Node:
     @property
     def traffic(self) -> Traffic:
         """What the client of this node has met: requests, repeats, delays."""
-        return self._client.traffic
+        return self.client.traffic
 
     @property
-    def _client(self) -> CoapClient:
+    def client(self) -> CoapClient:
+        """For requests that no method here makes."""
         if self._coap is None:
             raise RuntimeError("the node has not been opened: use `async with Node(...)`")
         return self._coap
@@ -161,7 +162,7 @@ class Node:
         )
         what = f"'{name}' was not installed"
         try:
-            reply = await self._client.request(request, repeatable=True, progress=progress)
+            reply = await self.client.request(request, repeatable=True, progress=progress)
         except PushRejected as refused:
             reply = refused.reply
             if reply.ok:
@@ -228,7 +229,7 @@ class Node:
         """Remove a function. That there is none is no error, except with if_match."""
         check_name(name)
         request = Request(messages.DELETE, ("f", name), if_match=() if if_match is None else (if_match,))
-        reply = await self._client.request(request, repeatable=if_match is None)
+        reply = await self.client.request(request, repeatable=if_match is None)
         self._known.pop(name, None)
         if not reply.ok:
             raise error_from_reply(reply, f"'{name}' was not removed")
@@ -257,7 +258,7 @@ class Node:
         request = Request(method, ("f", name, export.ref), payload, content_format=content_format)
         began_s = time.monotonic()
         try:
-            reply = await self._client.request(request, repeatable=fetch or export.repeatable)
+            reply = await self.client.request(request, repeatable=fetch or export.repeatable)
         except PushRejected as refused:
             reply = refused.reply
         if not reply.ok:
@@ -290,7 +291,7 @@ class Node:
         )
         unanswered = self.traffic.unanswered
         try:
-            reply = await self._client.request(request, repeatable=True)
+            reply = await self.client.request(request, repeatable=True)
         except PushRejected as refused:
             reply = refused.reply
         lost = (
@@ -316,7 +317,7 @@ class Node:
     async def cancel_job(self, job_id: str) -> None:
         """Cancel a job that has not finished, or forget one that has."""
         check_name(job_id, "job id")
-        reply = await self._client.request(Request(messages.DELETE, ("j", job_id)), repeatable=True)
+        reply = await self.client.request(Request(messages.DELETE, ("j", job_id)), repeatable=True)
         if not reply.ok:
             raise error_from_reply(reply, f"job '{job_id}' was not cancelled", steps=_JOB_STEPS)
 
@@ -370,7 +371,7 @@ class Node:
         for line in lines:
             yield line
         while follow:
-            news = self._client.observe(Request(messages.GET, ("d", "log"), query=(f"from={following}",)))
+            news = self.client.observe(Request(messages.GET, ("d", "log"), query=(f"from={following}",)))
             try:
                 while True:
                     try:
@@ -399,7 +400,7 @@ class Node:
 
     async def watch_metrics(self) -> AsyncGenerator[list[Measurement], None]:
         """The measurements now and after each change that was heard of."""
-        async for reply in self._client.observe(Request(messages.GET, ("d", "m"))):
+        async for reply in self.client.observe(Request(messages.GET, ("d", "m"))):
             if not reply.ok:
                 raise error_from_reply(reply, "the measurements cannot be observed")
             yield answers.measurements(reply)
@@ -421,7 +422,7 @@ class Node:
         accept: int | None = None,
         steps: Mapping[int, str] | None = None,
     ) -> Reply:
-        reply = await self._client.request(
+        reply = await self.client.request(
             Request(messages.GET, path, query=query, accept=accept), repeatable=True
         )
         if not reply.ok:

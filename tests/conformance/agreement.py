@@ -1,10 +1,12 @@
-"""Hold the validator against wabt's wasm-validate and against wasmtime, on generated modules and mutants of them.
+"""Hold the node's validator and engine against wabt's wasm-validate and wasmtime, on generated modules and mutants.
 
-    python tests/conformance/agreement.py [--seconds 120] [--seed 1] [--keep FOLDER]
+    python tests/conformance/agreement.py [--modules 100000] [--seed 1] [--mutants 9] [--keep FOLDER] [--write]
 
-Modules come from generate.py and, where it is installed, from binaryen's fuzzer (`wasm-opt -ttf`). Each is compared as
-it is and in many mutated forms. What the node refuses for a limit or a missing feature is counted apart. Exit status 1:
-somebody disagrees, and the modules are in FOLDER.
+Modules come from generate.py and from binaryen's fuzzer (`wasm-opt -ttf`, package binaryen; its logging imports become
+functions that do nothing). Each is compared as it is and in mutated forms. What the node refuses for a limit or a
+missing feature is counted apart. What is valid runs in the node's engine, with sanitizers, and in wasmtime: results,
+traps, globals and the memory must be equal. The same seed gives the same modules. Exit status 1: somebody disagrees,
+and the modules are in FOLDER. --write puts the figures into docs/CONFORMANCE.md.
 """
 
 from __future__ import annotations
@@ -18,23 +20,30 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import generate
+import rewrite
 import wasmtime
-from native_validator import Validator, Verdict
+from core_suite import RUNNER
+from execution import Comparer, Crash
+from native_validator import ROOT, Validator, Verdict
 
+sys.path.append(str(ROOT / "tests"))
+from support import SANITIZER_OPTIONS, built_tests
+
+PAGE = ROOT / "docs" / "CONFORMANCE.md"
+HEADING = "## Agreement with other engines"
 WABT = ("--disable-reference-types", "--disable-simd", "--ignore-custom-section-errors")
 BINARYEN = (
-    "-ttf",
     "--mvp-features",
     "--enable-sign-ext",
     "--enable-nontrapping-float-to-int",
     "--enable-mutable-globals",
     "--enable-multivalue",
-    "--enable-bulk-memory",
 )
+BULK = "--enable-bulk-memory"  # with it come a DataCount section, and often memory.init, which the node lacks
 
 
 def wasmtime_engine() -> wasmtime.Engine:
@@ -77,10 +86,35 @@ def from_binaryen(rng: random.Random, folder: Path) -> bytes | None:
     """A module of binaryen's fuzzer, or None: its input decides the size, and it may come to nothing."""
     source, target = folder / "seed", folder / "ttf.wasm"
     source.write_bytes(rng.randbytes(rng.randrange(50, 3000)))
+    features = [*BINARYEN, BULK] if rng.random() < 0.3 else list(BINARYEN)
     run = subprocess.run(
-        ["wasm-opt", *BINARYEN, str(source), "-o", str(target)], capture_output=True, check=False, timeout=60
+        ["wasm-opt", "-ttf", *features, str(source), "-o", str(target)],
+        capture_output=True,
+        check=False,
+        timeout=60,
     )
+    if run.returncode != 0:
+        return None
+    module = target.read_bytes()
+    # Some keep their imports, so that these are validated as well; they cannot run.
+    return module if rng.random() < 0.1 else rewrite.with_getters(rewrite.with_stubs(module))
+
+
+def without_nans(module: bytes, folder: Path) -> bytes | None:
+    """The module with each NaN replaced by 0; None if binaryen cannot read it."""
+    source, target = folder / "nan.wasm", folder / "denan.wasm"
+    source.write_bytes(module)
+    command = ["wasm-opt", "--denan", *BINARYEN, BULK, str(source), "-o", str(target)]
+    run = subprocess.run(command, capture_output=True, check=False, timeout=60)
     return target.read_bytes() if run.returncode == 0 else None
+
+
+def grows(module: bytes, folder: Path) -> bool:
+    """Whether memory.grow is among its instructions."""
+    path = folder / "grow.wasm"
+    path.write_bytes(module)
+    run = subprocess.run(["wasm-objdump", "-d", str(path)], capture_output=True, text=True, check=False)
+    return "memory.grow" in run.stdout
 
 
 def code_range(module: bytes) -> tuple[int, int]:
@@ -143,74 +177,179 @@ def explained(ours: Verdict, wabt: str | None, wasmtime: str | None) -> str | No
     return None
 
 
+GENERATOR, BINARYEN_FUZZER = "generate.py", "wasm-opt -ttf"
+SOURCES = (GENERATOR, BINARYEN_FUZZER, f"mutants of {GENERATOR}", f"mutants of {BINARYEN_FUZZER}")
+
+
 @dataclasses.dataclass
 class Tally:
-    counts: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    """counts: (source or "", what) -> modules."""
+
+    counts: collections.Counter[tuple[str, str]] = dataclasses.field(default_factory=collections.Counter)
     disagreements: int = 0
 
+    def add(self, source: str, what: str, n: int = 1) -> None:
+        self.counts[source, what] += n
 
-def compare(module: bytes, validate: Validator, oracles: Oracles, tally: Tally, keep: Path) -> None:
-    ours = validate(module)
-    if ours.reason in ("limit", "unsupported"):
-        tally.counts[f"refused, not compared: {ours.reason}"] += 1
-        return
-    wasmtime, wabt = oracles.wasmtime(module), oracles.wabt(module)
-    for name, theirs in (("wasmtime", wasmtime), ("wabt", wabt)):
-        if ours.accepted == (theirs is None):
-            tally.counts[f"{name} agrees: {'valid' if ours.accepted else 'not valid'}"] += 1
-            continue
-        known = explained(ours, wabt, wasmtime)
-        if known:
-            tally.counts[f"explained: {known}"] += 1
-            continue
-        tally.disagreements += 1
-        keep.mkdir(parents=True, exist_ok=True)
-        path = keep / f"{name}-{tally.disagreements}.wasm"
-        path.write_bytes(module)
-        print(
-            f"{path}: we say {ours.reason or 'valid'} {ours.text} at {ours.offset}; {name} says {theirs or 'valid'}"
-        )
+    def total(self, what: str) -> int:
+        return sum(n for (_source, name), n in self.counts.items() if name == what)
 
 
-def sources(rng: random.Random, folder: Path) -> Iterator[bytes]:
-    binaryen = shutil.which("wasm-opt") is not None
-    while True:
-        if binaryen and rng.random() < 0.5:
-            module = from_binaryen(rng, folder)
-            if module is None:
+class Agreement:
+    """What modules are held against, and what came of it. A disagreement leaves its module in keep."""
+
+    def __init__(self, folder: Path, keep: Path, runner: Path) -> None:
+        self.tally = Tally()
+        self._folder, self._keep = folder, keep
+        self._validate, self._oracles = Validator("chip"), Oracles(folder)
+        self._comparer = Comparer(runner, folder, SANITIZER_OPTIONS)
+
+    def compare(self, source: str, module: bytes) -> None:
+        """The verdict on one module, then, if it is valid, what it does."""
+        tally = self.tally
+        tally.add(source, "modules")
+        ours = self._validate(module)
+        if ours.reason in ("limit", "unsupported"):
+            tally.add(source, f"refused: {ours.reason}")
+            return
+        wasmtime, wabt = self._oracles.wasmtime(module), self._oracles.wabt(module)
+        agreed, reasons = True, set()
+        for name, theirs in (("wasmtime", wasmtime), ("wabt", wabt)):
+            if ours.accepted == (theirs is None):
                 continue
+            agreed = False
+            known = explained(ours, wabt, wasmtime)
+            if known:
+                reasons.add(known)
+            else:
+                said = f"we say {ours.reason or 'valid'} {ours.text} at {ours.offset}; {name} says {theirs or 'valid'}"
+                self._disagree(module, said)
+        for known in reasons:
+            tally.add("explained", known)
+        tally.add(source, "explained" if not agreed else "valid" if ours.accepted else "not valid")
+        if agreed and ours.accepted:
+            self._run(source, module)
+
+    def _run(self, source: str, module: bytes) -> None:
+        try:
+            outcome = self._comparer.run(module)
+            if outcome.difference is not None:
+                why = self._why(module)
+                if why is None:
+                    self._disagree(module, outcome.difference)
+                else:
+                    self.tally.add("explained", why)
+                return
+        except Crash as crash:
+            self._disagree(module, str(crash))
+            return
+        if outcome.calls or not outcome.why:
+            self.tally.add(source, "run")
+        if outcome.why:
+            self.tally.add("not run to the end", outcome.why)
+        self.tally.add("", "calls", outcome.calls)
+        self.tally.add("", "traps", outcome.traps)
+        self.tally.add("", "memories", int(outcome.memory))
+
+    def _why(self, module: bytes) -> str | None:
+        """Why a difference between two runs may be. The bits of a NaN are the engine's choice."""
+        same = without_nans(module, self._folder)
+        if same is not None and self._validate(same).accepted:
+            again = self._comparer.run(same)
+            if again.difference is None and not again.why:
+                return "the bits of a NaN were looked at: equal when each NaN is replaced by 0"
+        if grows(module, self._folder):
+            return "memory.grow always gives -1 on a node, also for 0 pages"
+        return None
+
+    def _disagree(self, module: bytes, said: str) -> None:
+        self.tally.disagreements += 1
+        self._keep.mkdir(parents=True, exist_ok=True)
+        path = self._keep / f"{self.tally.disagreements}.wasm"
+        path.write_bytes(module)
+        print(f"{path}: {said}", flush=True)
+
+    def end(self) -> None:
+        """Raises Crash if the engine's process does not end in order."""
+        self._comparer.ours.end()
+
+
+def modules(rng: random.Random, folder: Path, mutants: int) -> Iterator[tuple[str, bytes]]:
+    """(source, module) without end: each module, then its mutants."""
+    while True:
+        if rng.random() < 0.5:
+            source, module = BINARYEN_FUZZER, from_binaryen(rng, folder)
         else:
-            module = generate.Module(rng.getrandbits(40), size=rng.choice((20, 60, 150))).bytes
-        yield module
+            generated = generate.Module(rng.getrandbits(40), size=rng.choice((20, 60, 150)))
+            source, module = GENERATOR, rewrite.with_getters(generated.bytes)
+        if module is None:
+            continue
+        yield source, module
+        for _ in range(mutants):
+            yield f"mutants of {source}", mutate(module, rng)
 
 
-def main() -> int:
+COLUMNS = ("modules", "valid", "not valid", "run", "refused: limit", "refused: unsupported", "explained")
+
+
+def page(tally: Tally, command: str) -> str:
+    """The figures as a part of docs/CONFORMANCE.md."""
+    counts = tally.counts
+    rows = [[source, *(str(counts[source, name] or "") for name in COLUMNS)] for source in SOURCES]
+    rows.append(["**all**", *(str(sum(counts[source, name] for source in SOURCES)) for name in COLUMNS)])
+    table = [["source", *COLUMNS], ["---"] * (len(COLUMNS) + 1), *rows]
+    lines = [f"`{command}`", "", *(f"| {' | '.join(row)} |" for row in table), ""]
+    lines.append(
+        f"{tally.total('calls')} calls, {tally.total('traps')} of them traps, and {tally.total('memories')} memories"
+        f" were equal to wasmtime's. Disagreements: {tally.disagreements}."
+    )
+    for title in ("explained", "not run to the end"):
+        found = sorted((what, n) for (kind, what), n in counts.items() if kind == title)
+        lines += ["", f"{title.capitalize()}:", "", *(f"- {n}: {what}" for what, n in found)] if found else []
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--modules", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--mutants", type=int, default=60, help="of each module")
+    parser.add_argument("--mutants", type=int, default=9, help="of each module")
     parser.add_argument("--keep", type=Path, default=Path("build/disagreements"))
-    args = parser.parse_args()
-    if shutil.which("wasm-validate") is None:
-        print("wasm-validate is missing (Debian package wabt)", file=sys.stderr)
-        return 2
-    rng, validate, tally = random.Random(args.seed), Validator("chip"), Tally()
-    end = time.monotonic() + args.seconds
+    parser.add_argument("--write", action="store_true")
+    args = parser.parse_args(arguments)
+    for tool, package in (("wasm-validate", "wabt"), ("wasm-opt", "binaryen")):
+        if shutil.which(tool) is None:
+            print(f"{tool} is missing (Debian package {package})", file=sys.stderr)
+            return 2
+    rng, began_s = random.Random(args.seed), time.monotonic()
     with tempfile.TemporaryDirectory() as name:
-        oracles = Oracles(Path(name))
-        for module in sources(rng, Path(name)):
-            compare(module, validate, oracles, tally, args.keep)
-            for _ in range(args.mutants):
-                compare(mutate(module, rng), validate, oracles, tally, args.keep)
-            if time.monotonic() > end:
+        agreement = Agreement(Path(name), args.keep, built_tests() / RUNNER)
+        tally = agreement.tally
+        for number, (source, module) in enumerate(modules(rng, Path(name), args.mutants), 1):
+            agreement.compare(source, module)
+            if number % 5000 == 0:
+                print(f"{number} modules, {time.monotonic() - began_s:.0f} s", file=sys.stderr, flush=True)
+            if number == args.modules:
                 break
-    for text, count in sorted(tally.counts.items()):
-        print(f"{count:8} {text}")
-    print(f"{tally.disagreements:8} disagreements")
+        agreement.end()
+    command = f"python tests/conformance/agreement.py --modules {args.modules} --seed {args.seed}"
+    if args.mutants != parser.get_default("mutants"):
+        command += f" --mutants {args.mutants}"
+    text = page(tally, command)
+    print(text)
+    if args.write:
+        write(text)
     return 1 if tally.disagreements else 0
 
 
+def write(text: str) -> None:
+    """Put the figures behind the heading's introduction, in the place of older ones."""
+    before, heading, rest = PAGE.read_text().partition(HEADING)
+    introduction = rest.partition("\n`python")[0]
+    PAGE.write_text(f"{before}{heading}{introduction}\n{text}")
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -2,7 +2,11 @@
 
 They lean towards what engines get wrong: blocks, loops and branches that carry several values, values left below, code
 that cannot be reached, calls whose results are arguments, locals that change while they are operands. Every loop and
-every function counts down a global, so that each call ends. The exports are `f0`, `f1`, ... and the memory `m`.
+every function counts down a global, so that each call ends. The exports are `f0`, `f1`, ..., the memory `m` and
+the global `g`.
+
+The bits of a NaN that arithmetic makes are the engine's choice. Here it is made the canonical one at once, so that what
+is computed from its bits is the same everywhere.
 """
 
 from __future__ import annotations
@@ -85,6 +89,14 @@ def _operations() -> dict[tuple[Types, int], list[bytes]]:
 
 
 OPERATIONS = _operations()
+
+_F32_ROUNDING, _F64_ROUNDING = range(0x8D, 0x98), range(0x9B, 0xA6)
+# Their result may be a NaN of the engine's choice: all but neg, abs, copysign, and what converts from integers.
+NAN_MAKERS = {
+    bytes([op]): kind for ops, kind in ((_F32_ROUNDING, F32), (_F64_ROUNDING, F64)) for op in ops
+} | {b"\xb6": F32, b"\xbb": F64}
+_CANONICAL = {F32: b"\x43\0\0\xc0\x7f", F64: b"\x44\0\0\0\0\0\0\xf8\x7f"}
+_EQUAL = {F32: b"\x5b", F64: b"\x61"}
 LOADS = {
     I32: (0x28, 0x2C, 0x2D, 0x2E, 0x2F),
     I64: (0x29, 0x30, 0x31, 0x32, 0x33, 0x34, 0x35),
@@ -112,8 +124,10 @@ class Body:
 
     def __init__(self, module: Module, params: Types, results: Types, size: int) -> None:
         self.module, self.rng = module, module.rng
-        self.locals = [*params, *self.rng.choices(TYPES, k=self.rng.randrange(6))]
+        self.locals = [*params, *(self.rng.choice(TYPES) for _ in range(self.rng.randrange(6)))]
         self.params = params
+        # Two more locals, which nothing else uses.
+        self.scratch = {F32: len(self.locals), F64: len(self.locals) + 1}
         self.code = bytearray()
         self.stack: list[int] = []
         self.blocks = [Block(0x01, (), results, 0)]
@@ -124,7 +138,7 @@ class Body:
             self.end()
 
     def encode(self) -> bytes:
-        groups = [u(1) + bytes([t]) for t in self.locals[len(self.params) :]]
+        groups = [u(1) + bytes([t]) for t in (*self.locals[len(self.params) :], F32, F64)]
         body = vec(groups) + bytes(self.code)
         return u(len(body)) + body
 
@@ -204,7 +218,15 @@ class Body:
         opcode = self.rng.choice(OPERATIONS[operands, result])
         self.ask(operands)
         self.code += opcode
+        if opcode in NAN_MAKERS:
+            self.canonicalize(NAN_MAKERS[opcode])
         self.stack.append(result)
+
+    def canonicalize(self, kind: int) -> None:
+        """x == x ? x : the canonical NaN"""
+        value = u(self.scratch[kind])
+        self.code += b"\x22" + value + _CANONICAL[kind] + b"\x20" + value + b"\x20" + value
+        self.code += _EQUAL[kind] + b"\x1b"
 
     def set_local(self) -> None:
         if self.locals:
@@ -362,16 +384,18 @@ class Body:
 
 
 class Module:
-    """A module of a few functions. The same seed gives the same bytes."""
+    """A module of a few functions. The same seed gives the same bytes; or rng decides, as hypothesis may.
 
-    def __init__(self, seed: int, *, size: int = 120) -> None:
-        rng = self.rng = random.Random(seed)
+    size: of a function's code in bytes, more or less, at most; above 10."""
+
+    def __init__(self, rng: int | random.Random, *, size: int = 120) -> None:
+        rng = self.rng = random.Random(rng) if isinstance(rng, int) else rng
         self.types: list[tuple[Types, Types]] = [((), ())]
         for _ in range(rng.randrange(2, 7)):
-            params = tuple(rng.choices(TYPES, k=rng.choice((0, 1, 1, 2, 2, 3))))
-            results = tuple(rng.choices(TYPES, k=rng.choice((0, 1, 1, 1, 2, 2, 3))))
+            params = tuple(rng.choice(TYPES) for _ in range(rng.choice((0, 1, 1, 2, 2, 3))))
+            results = tuple(rng.choice(TYPES) for _ in range(rng.choice((0, 1, 1, 1, 2, 2, 3))))
             self.types.append((params, params if rng.random() < 0.2 else results))
-        indexes = rng.choices(range(len(self.types)), k=rng.randrange(2, 5))
+        indexes = [rng.randrange(len(self.types)) for _ in range(rng.randrange(2, 5))]
         self.signatures = [self.types[i] for i in indexes]
         self.global_types = [I32, *TYPES]
         bodies = [Body(self, *self.types[i], rng.randrange(10, size)).encode() for i in indexes]

@@ -1,75 +1,194 @@
-"""Runs the core test suite and prints the table; with --write it goes to docs/CONFORMANCE.md."""
+"""Runs the core test suite in process, on a host node and, in part, on emulated chips, and prints the tables.
+
+    python tests/conformance/report.py [--write]
+
+With --write they go to docs/CONFORMANCE.md. The figures of agreement.py, which stand behind them, stay.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import subprocess
 import sys
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from pathlib import Path
 
 import core_suite
-import judge
+from in_process import Node
 from native_validator import ROOT, Validator
-from results import FileResult, table
 
-from wasmote.adapters import boards, build
+sys.path.append(str(ROOT / "tests"))
+from support import HOST, SANITIZER_OPTIONS, STM32, built, built_tests
+
+from wasmote.adapters import wast
+from wasmote.adapters.boards import find_board
+from wasmote.adapters.build import Variant
+from wasmote.adapters.coap import CoapClient, parse_address
+from wasmote.adapters.conformance import run_file
+from wasmote.adapters.emulator import Emulator
 from wasmote.adapters.project import Project
+from wasmote.protocol.conformance.results import COLUMNS, FileResult, reasons, total
+from wasmote.protocol.conformance.suite import SUBSET, File
 
 PAGE = ROOT / "docs" / "CONFORMANCE.md"
-PREAMBLE = """\
-# WebAssembly core test suite
+RV32 = "qemu_virt_rv32"
+IN_PROCESS = "in process"
+NODES = (HOST, STM32, RV32)  # each is a column
+ALL = "**all**"
+_OWN_COLUMNS = (*COLUMNS, "failed", "refused", "skipped")
 
-What a node does with the official test suite of 2020-09-28: the MVP with sign extension, saturating conversions,
-multi-value and mutable globals. `./dev test tests/conformance` runs it, where it is present, and prints this table;
-`python tests/conformance/report.py --write` wrote this page. The validator and the engine ran as they are in a node, on
-a PC, with the limits of the `host` board and under address and undefined-behaviour sanitizers.
-
-- The columns in the middle count what passed: modules that are instantiated, or not, as they must be; invalid and
-  malformed ones that are refused, also with the limits of a chip; calls that return what they must, floats bit by bit;
-  calls that trap, for the right reason.
-- refused: the module is beyond a limit (config_default.h, wasm/validate.h) or needs what the engine does not have.
-  Counted with all that the file asks of it.
-- skipped: a node has no way to do it. A node's functions do not import from each other and export no globals, it reads
-  no text, and `memory.grow` always gives -1, which the specification allows.
-- "call" and "loop" are one module each, which is refused for two of its functions: their calls run again without these.
-
-"""
+# Where it ran -> what came of each file, by its name in the table.
+Results = Mapping[str, Mapping[str, FileResult]]
 
 
-class _Silent:
-    """A build's progress, for nobody."""
-
-    def describe(self, text: str) -> None: ...
-    def total(self, total: int) -> None: ...
-    def update(self, done: int) -> None: ...
+def wast_files(board: str) -> list[File]:
+    """What a board is asked to do: the chips a part."""
+    part = [path for path in core_suite.files() if board in (HOST, IN_PROCESS) or path.stem in SUBSET]
+    return list(wast.read(part))
 
 
-def _node() -> judge.Node:
-    project = Project.find()
-    variant = build.Variant(sanitize=True, tests=True)
-    image = build.build(project, boards.find_board(project, "host"), variant, progress=_Silent(), log=print)
-    return judge.Node(image.parent / core_suite.RUNNER, {}, host=Validator("host"), chip=Validator("chip"))
+def in_process() -> Node:
+    return Node(
+        built_tests() / core_suite.RUNNER, SANITIZER_OPTIONS, host=Validator("host"), chip=Validator("chip")
+    )
 
 
-def _run(node: judge.Node) -> list[FileResult]:
-    results = []
-    for wast in core_suite.files():
-        with core_suite.converted(wast) as commands:
-            results.append(judge.judge(node, wast.stem, commands))
-        if wast.stem in core_suite.AGAIN_WITHOUT:
-            results.append(judge.judge_again(node, wast))
-    return results
+@contextlib.asynccontextmanager
+async def running(board_name: str) -> AsyncIterator[CoapClient]:
+    """A node, the host's with sanitizers, and a client of it. Fails if the host's does not end in order."""
+    board = find_board(Project.find(), board_name)
+    said: list[str] = []
+    emulator = Emulator(
+        board, built(board_name, Variant(sanitize=board.is_host)), on_text=said.append, ready_timeout_s=60
+    )
+    async with emulator:
+        assert emulator.uri is not None
+        async with CoapClient(*parse_address(emulator.uri, 5683)) as client:
+            yield client
+    if board.is_host:
+        assert await emulator.wait() == 0, "\n".join(said)
 
 
-def main() -> None:
+async def run_node(board: str) -> list[FileResult]:
+    """Every file that is for this board, over CoAP."""
+    async with running(board) as client:
+        return [result for file in wast_files(board) for result in await run_file(client, file)]
+
+
+def assemble(text: str, folder: Path) -> bytes:
+    """The binary of a module as text."""
+    source, target = folder / "module.wat", folder / "module.wasm"
+    source.write_text(text, encoding="utf-8")
+    subprocess.run(["wat2wasm", str(source), "-o", str(target)], check=True)
+    return target.read_bytes()
+
+
+# ---- the page ----
+
+
+def cells(result: FileResult) -> list[str]:
+    """What stands in the columns of the run in process, from the name on."""
+    numbers = [result.passed[column] for column in COLUMNS]
+    numbers += [len(result.wrong), result.refused.total(), result.skipped.total()]
+    return [result.name, *(str(number or "") for number in numbers)]
+
+
+def cell(result: FileResult | None) -> str:
+    """What stands in a node's column."""
+    if result is None:
+        return ""
+    failed = f", {len(result.wrong)} failed" if result.wrong else ""
+    return f"{result.passed.total() or ''}{failed}".strip(", ")
+
+
+def table(results: Results) -> str:
+    """Markdown: a line a file, then the sum."""
+    names = sorted({name for found in results.values() for name in found})
+    head = ["file", *_OWN_COLUMNS, *NODES, "refused or skipped because"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for name in names:
+        lines.append(_row(name, {where: found.get(name) for where, found in results.items()}))
+    sums = {where: total(list(found.values()), ALL) for where, found in results.items()}
+    lines.append(_row(ALL, sums))
+    chip = sums[IN_PROCESS].chip if IN_PROCESS in sums else None
+    if chip:
+        lines.append(f"\nModules that the limits of a chip refuse as well: {reasons(chip)}.")
+    lines += [f"\nFAILED {where}: {text}" for where, one in sums.items() for text in one.wrong]
+    return "\n".join(lines)
+
+
+def _row(name: str, found: Mapping[str, FileResult | None]) -> str:
+    own = found.get(IN_PROCESS)
+    columns = cells(own) if own is not None else [name, *([""] * len(_OWN_COLUMNS))]
+    columns += [cell(found.get(node)) for node in NODES]
+    columns.append(reasons(own.refused + own.skipped) if own is not None else "")
+    return f"| {' | '.join(columns)} |"
+
+
+def differences(results: Results) -> str:
+    """Markdown: what a node refuses or skips otherwise than the validator and the engine alone."""
+    lines = ["| node | file | passed | refused or skipped because |", "|---|---|---|---|"]
+    for node in NODES:
+        for name, result in results.get(node, {}).items():
+            own = results.get(IN_PROCESS, {}).get(name, FileResult(name))
+            if result.refused + result.skipped != own.refused + own.skipped or (
+                result.passed.total() and not own.passed
+            ):
+                why = reasons(result.refused + result.skipped)
+                lines.append(f"| {node} | {name} | {result.passed.total() or ''} | {why} |")
+    return "\n".join(lines)
+
+
+def read_page() -> dict[str, list[str]]:
+    """The cells of the first table of the page, by file."""
+    text = PAGE.read_text(encoding="utf-8")
+    first = text[text.index("| file |") :].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in first.splitlines()]
+    return {row[0]: row for row in rows}
+
+
+def not_on_page(where: str, found: Iterable[FileResult]) -> list[str]:
+    """Lines of the page that say otherwise than these results."""
+    page, wrong = read_page(), []
+    for result in found:
+        row = page.get(result.name, [])
+        if where == IN_PROCESS:
+            said, is_so = row[: len(_OWN_COLUMNS) + 1], cells(result)
+        else:
+            at = 1 + len(_OWN_COLUMNS) + NODES.index(where)
+            said, is_so = row[at : at + 1], [cell(result)]
+        if said != is_so:
+            wrong.append(f"docs/CONFORMANCE.md has {said} for {result.name}, {where}; it is {is_so}")
+    return wrong
+
+
+def _own(node: Node, files: Iterable[File]) -> Iterator[FileResult]:
+    for file in files:
+        yield from node.run(file)
+
+
+def main(arguments: list[str]) -> int:
     if reason := core_suite.missing():
-        raise SystemExit(reason)
-    results = _run(_node())
-    text = table(results)
-    if "--write" in sys.argv[1:]:
-        PAGE.write_text(f"{PREAMBLE}{text}\n")
+        print(reason, file=sys.stderr)
+        return 2
+    found = {IN_PROCESS: list(_own(in_process(), wast_files(IN_PROCESS)))}
+    for board in NODES:
+        print(f"{board} ...", file=sys.stderr)
+        found[board] = asyncio.run(run_node(board))
+    results = {where: {result.name: result for result in list_} for where, list_ in found.items()}
+    tables = f"{table(results)}\n\n{_DIFFERENCES}\n\n{differences(results)}\n"
+    if "--write" in arguments:
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition("| file |")
+        _, heading, after = rest.partition("\n## ")
+        PAGE.write_text(f"{before}{tables}{heading}{after}", encoding="utf-8")
     else:
-        print(text)
-    if any(result.wrong for result in results):
-        raise SystemExit(1)
+        print(tables)
+    return 1 if any(result.wrong for list_ in found.values() for result in list_) else 0
+
+
+_DIFFERENCES = "On the nodes, what is refused or skipped is the same but for these files:"
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -4,11 +4,13 @@
  *   call ID NAME CELL ...   -> return CELL ... | trap KIND | absent
  *   stack ID BYTES          -> stack: the wasm stack of what is opened from here on
  *   sweep ID                -> swept ANSWER ...: calls every export with zeros; return, or trap:KIND
+ *   memory ID PATH          -> memory BYTES, which are in the file PATH now
  *   close ID                -> close
  *
  * ID is a small number, NAME an export's name in hexadecimal digits after an x, a CELL 16 of them. REASON is
  * one of reasons[], KIND one of wm_trap_name. One line answers each line, so that a crash belongs to the first
- * line without an answer. A script that makes no sense ends the program with status 2. */
+ * line without an answer. A script that makes no sense ends the program with status 2. An argument of the program is the
+ * fuel of each call; otherwise it is as much as a node ever gives. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +32,7 @@ struct instance {
 
 static struct instance instances[INSTANCES];
 static uint32_t stack_bytes = WM_WASM_STACK_DEFAULT_BYTES;
+static uint32_t fuel = WM_FUEL_MAX;
 
 static const char *const reasons[] = {
     [WM_REFUSED_MALFORMED] = "malformed",
@@ -122,7 +125,7 @@ static int start(struct instance *it, struct wm_refused *refused)
     const size_t arena_bytes = ARENA_BYTES + stack_bytes + (size_t)pages * PAGE_BYTES;
     it->arena = allocate(arena_bytes);
     const struct wm_quotas quotas = {
-        .fuel = WM_FUEL_MAX,
+        .fuel = fuel,
         .stack_bytes = stack_bytes,
     };
     struct wm_call_env env = quiet_env();
@@ -196,7 +199,7 @@ static void run_call(struct instance *it)
     }
     struct wm_call_env env = quiet_env();
     enum wm_trap_kind trap;
-    if (wm_engine_call(it->engine, export.item, args, results, WM_FUEL_MAX, &env, &trap) != 0) {
+    if (wm_engine_call(it->engine, export.item, args, results, fuel, &env, &trap) != 0) {
         printf("trap %s\n", wm_trap_name(trap));
     } else {
         printf("return");
@@ -224,11 +227,22 @@ static void run_sweep(struct instance *it)
         if (cells == NULL) {
             senseless("out of memory");
         }
-        (void)wm_engine_call(it->engine, export.item, cells, cells + type.params.len, WM_FUEL_MAX, &env, &trap);
+        (void)wm_engine_call(it->engine, export.item, cells, cells + type.params.len, fuel, &env, &trap);
         printf(trap == WM_TRAP_NONE ? " return" : " trap:%s", wm_trap_name(trap));
         free(cells);
     }
     printf("\n");
+}
+
+static void run_memory(const struct instance *it, const char *path)
+{
+    const struct wm_span memory = it->engine != NULL ? wm_engine_memory(it->engine) : wm_span(NULL, 0);
+    FILE *file = fopen(path, "wb");
+    if (file == NULL || (memory.len > 0 && fwrite(memory.ptr, 1, memory.len, file) != memory.len) ||
+        fclose(file) != 0) {
+        senseless("cannot write a memory");
+    }
+    printf("memory %zu\n", memory.len);
 }
 
 static void run_line(char *line)
@@ -251,6 +265,9 @@ static void run_line(char *line)
         printf("stack\n");
     } else if (strcmp(verb, "sweep") == 0) {
         run_sweep(it);
+    } else if (strcmp(verb, "memory") == 0) {
+        const char *path = strtok(NULL, "");
+        run_memory(it, path != NULL ? path : "");
     } else if (strcmp(verb, "close") == 0) {
         if (it->engine != NULL) {
             wm_engine_close(it->engine);
@@ -263,9 +280,12 @@ static void run_line(char *line)
     fflush(stdout);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     static char line[LINE_BYTES];
+    if (argc > 1) {
+        fuel = (uint32_t)strtoul(argv[1], NULL, 10);
+    }
     while (fgets(line, sizeof line, stdin) != NULL) {
         char *end = strchr(line, '\n');
         if (end == NULL) {

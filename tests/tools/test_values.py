@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from wasmote.protocol.values import (
     ArgumentError,
     ResultError,
+    decode_cells,
     decode_results,
     encode_arguments,
+    encode_cells,
     parse_arguments,
     signature_text,
     to_json,
@@ -137,6 +139,58 @@ def test_values_results() -> None:
     ]:
         with pytest.raises(ResultError):
             decode_results(results, payload)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["i32", "i64", "f32", "f64"]), st.integers(0, 2**64 - 1)), max_size=20)
+)
+def test_values_cells_keep_every_bit(pairs: list[tuple[str, int]]) -> None:
+    kinds = [kind for kind, _ in pairs]
+    cells = [value & (2**32 - 1 if kind.endswith("32") else 2**64 - 1) for kind, value in pairs]
+    payload = encode_cells(kinds, cells)
+    for kind, cell, value in zip(kinds, cells, cbor2.loads(payload), strict=True):
+        if kind.startswith("i"):
+            assert value == cell
+        elif not math.isnan(value):
+            assert struct.pack(">f" if kind == "f32" else ">d", value) == cell.to_bytes(
+                int(kind[1:]) // 8, "big"
+            )
+    # A node replies with signed integers, and one result alone.
+    bits = {"i32": 32, "i64": 64}
+    signed = b"".join(
+        cbor2.dumps(cell - (1 << bits[kind]) if cell >> bits[kind] - 1 else cell)
+        if kind in bits
+        else encode_cells([kind], [cell])[1:]
+        for kind, cell in zip(kinds, cells, strict=True)
+    )
+    head = b"" if len(kinds) == 1 else cbor2.dumps([0] * len(kinds))[:1]
+    assert decode_cells(kinds, head + signed) == cells
+
+
+@pytest.mark.parametrize(
+    ("kinds", "payload"),
+    [
+        (["i32"], "8101"),  # one result is no array
+        (["i32"], "1801"),  # not the shortest form
+        (["i32"], "1a80000000"),  # unsigned
+        (["i32"], "fa00000000"),
+        (["i32"], "19 01"),
+        (["i32"], ""),
+        (["i32"], "0101"),
+        (["i64"], "1b8000000000000000"),
+        (["f32"], "fb0000000000000000"),
+        (["f64"], "fa00000000"),
+        (["f64"], "fb000000"),
+        (["f32"], "01"),
+        ([], ""),
+        ([], "8101"),
+        (["i32", "i32"], "01"),
+        (["i32", "i32"], "8101"),
+    ],
+)
+def test_values_cells_must_be_as_the_protocol_says(kinds: list[str], payload: str) -> None:
+    with pytest.raises(ResultError):
+        decode_cells(kinds, bytes.fromhex(payload))
 
 
 def test_values_json() -> None:

@@ -27,6 +27,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "st-flash": ("stlink-tools", "the tool for ST-LINK probes"),
     "st-info": ("stlink-tools", "the tool for ST-LINK probes"),
     "wat2wasm": ("wabt", "the assembler of .wat files"),
+    "wast2json": ("wabt", "the converter of .wast files"),
 }
 
 

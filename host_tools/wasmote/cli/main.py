@@ -41,6 +41,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Nodes": {
         "discover": ("discover", "look for nodes"),
         "bridge": ("bridge", "connect a serial node to UDP"),
+        "conformance": ("conformance", "prove by tests that a node runs WebAssembly as it must"),
     },
     "First steps": {
         "demo": ("demo", "see it all work on a host node and an emulated STM32F405"),

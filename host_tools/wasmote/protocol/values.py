@@ -17,6 +17,8 @@ Value = int | float
 Argument = int | float | str
 
 _INTEGER_BITS = {"i32": 32, "i64": 64}
+_FLOAT_BYTES = {"f32": 4, "f64": 8}
+_FLOAT_HEADS = {"f32": b"\xfa", "f64": b"\xfb"}
 _JSON_EXACT = 1 << 53
 _FLOAT_WORDS = {
     "nan": math.nan, "+nan": math.nan, "-nan": math.nan,
@@ -76,6 +78,57 @@ def decode_results(results: Sequence[str], payload: bytes) -> list[Value]:
         if isinstance(value, bool) or not isinstance(value, wanted):
             raise ResultError(f"the reply has {value!r} where the signature says {kind}")
     return values
+
+
+def encode_cells(params: Sequence[str], cells: Sequence[int]) -> bytes:
+    """The request payload of a call whose arguments are given as their bits, so that a NaN keeps its own."""
+    items = []
+    for kind, cell in zip(params, cells, strict=True):
+        if kind in _FLOAT_BYTES:
+            items.append(_FLOAT_HEADS[kind] + cell.to_bytes(_FLOAT_BYTES[kind], "big"))
+        else:
+            items.append(_head(0, cell))
+    return _head(4, len(items)) + b"".join(items)
+
+
+def decode_cells(results: Sequence[str], payload: bytes) -> list[int]:
+    """The numbers of a reply as their bits, exactly as docs/PROTOCOL.md, 4 writes them. Raises ResultError."""
+    at = 0
+    if len(results) != 1:
+        if payload[:1] != _head(4, len(results)):
+            raise ResultError(f"the reply {payload.hex()} is no array of {len(results)}")
+        at = 1
+    cells = []
+    for kind in results:
+        if kind in _FLOAT_BYTES:
+            end = at + 1 + _FLOAT_BYTES[kind]
+            right = payload[at : at + 1] == _FLOAT_HEADS[kind] and end <= len(payload)
+            cells.append(int.from_bytes(payload[at + 1 : end], "big"))
+        else:
+            value, end = _integer(payload, at)
+            bits = _INTEGER_BITS[kind]
+            right = value is not None and -(1 << bits - 1) <= value < 1 << bits - 1
+            cells.append((value or 0) & ((1 << bits) - 1))
+        if not right:
+            raise ResultError(f"the reply {payload.hex()} has no {kind} at byte {at}")
+        at = end
+    if at != len(payload):
+        raise ResultError(f"the reply {payload.hex()} is longer than its results")
+    return cells
+
+
+def _integer(payload: bytes, at: int) -> tuple[int | None, int]:
+    """The integer at a byte, in the shortest form, and where it ends; None if there is none."""
+    head = payload[at] if at < len(payload) else 0xFF
+    major, info = head >> 5, head & 0x1F
+    size = {24: 1, 25: 2, 26: 4, 27: 8}.get(info, 0)
+    end = at + 1 + size
+    if major > 1 or info > 27 or end > len(payload):
+        return None, at
+    value = int.from_bytes(payload[at + 1 : end], "big") if size else info
+    if _head(major, value) != payload[at:end]:
+        return None, at
+    return (value if major == 0 else -1 - value), end
 
 
 def to_json(kind: str, value: Value) -> int | float | str:
