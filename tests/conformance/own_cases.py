@@ -106,7 +106,7 @@ def behaviour_lines(folder: Path) -> list[str]:
     seed = made = 0
     while made < MODULES:
         seed += 1
-        module = rewrite.with_getters(generate.Module(seed, size=150).bytes)
+        module = rewrite.with_getters(generate.Module(seed, size=150).bytes, "get")
         if not chip(module).accepted or not _fits(ours, module, random.Random(seed)):
             continue
         lines += [module_line("module", module, before), *_calls(module, random.Random(seed))]
@@ -132,7 +132,7 @@ def _planned(module: bytes, rng: random.Random) -> list[tuple[str, list[tuple[st
     for turn in range(CALLS):
         for name, kind in parse_module(module).function_exports().items():
             if turn == CALLS - 1 or not name.startswith("get"):
-                found.append((name, [(one, execution.argument(one, rng)) for one in kind.params]))
+                found.append((name, [(one, execution.argument(one, rng, nan=True)) for one in kind.params]))
     return found
 
 

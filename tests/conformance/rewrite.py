@@ -58,8 +58,8 @@ def with_stubs(data: bytes) -> bytes:
     return _joined(contents)
 
 
-def with_getters(data: bytes) -> bytes:
-    """Each global gets a function that gives its value, exported as `getN`."""
+def with_getters(data: bytes, prefix: str = "get ") -> bytes:
+    """Each global gets a function that gives its value, exported as prefix and its number."""
     module = parse_module(data)
     if not module.globals:
         return data
@@ -69,7 +69,7 @@ def with_getters(data: bytes) -> bytes:
     more = {
         _TYPE: [signature((), (kind,)) for kind in kinds],
         _FUNCTION: [u(types + i) for i in range(n)],
-        _EXPORT: [_named(f"get{i}") + b"\0" + u(functions + i) for i in range(n)],
+        _EXPORT: [_named(f"{prefix}{i}") + b"\0" + u(functions + i) for i in range(n)],
         _CODE: [_body(b"\0\x23" + u(i) + b"\x0b") for i in range(n)],
     }
     for number, items in more.items():
