@@ -122,6 +122,9 @@ def _fits(ours: execution.OurEngine, module: bytes, rng: random.Random) -> bool:
     answers = []
     for name, args in _planned(module, rng):
         answers.append(ours.call(name, [execution.cell(kind, value) for kind, value in args]))
+        if answers[-1].startswith("trap"):
+            ours.close()
+            ours.open(module)
     ours.close()
     return not any(answer.startswith("trap stack") for answer in answers)
 
@@ -137,31 +140,44 @@ def _planned(module: bytes, rng: random.Random) -> list[tuple[str, list[tuple[st
 
 
 def _calls(module: bytes, rng: random.Random) -> list[str]:
-    engine = execution.engine_for_runs()
-    compiled = wasmtime.Module(engine, module)
-    store = wasmtime.Store(engine)
-    store.set_fuel(execution.THEIR_FUEL)
-    instance = wasmtime.Instance(store, compiled, [])
-    return [_call(store, instance, name, args) for name, args in _planned(module, rng)]
+    """A trap is followed by the module again, because a node gives the next call a fresh instance."""
+    running = _Running(module)
+    lines = []
+    for name, args in _planned(module, rng):
+        lines.append(running.call(name, args))
+        if lines[-1].startswith("trap "):
+            lines.append(module_line("module", module, module))
+            running = _Running(module)
+    return lines
 
 
-def _call(store: wasmtime.Store, instance: wasmtime.Instance, name: str, args: list[tuple[str, Any]]) -> str:
-    given = [(kind, execution.cell(kind, value)) for kind, value in args]
-    function = instance.exports(store)[name]
-    assert isinstance(function, wasmtime.Func)
-    results = [str(one) for one in function.type(store).results]
-    try:
-        values = function(store, *(value for _kind, value in args))
-    except wasmtime.Trap as trap:
-        reason = execution.trap_kind(trap)
-        if reason == "budget":
-            raise ValueError("a call of this module has no end") from trap
-        return call_line("trap", name, given, reason)
-    got = values if len(results) > 1 else [] if not results else [values]
-    if any(value != value for value in got):  # Python does not give the bits of a NaN
-        return call_line("call", name, given)
-    cells = [f"{one}:{execution.cell(one, value)}" for one, value in zip(results, got, strict=True)]
-    return call_line("return", name, given, " ".join(cells))
+class _Running:
+    """A fresh instance in wasmtime."""
+
+    def __init__(self, module: bytes) -> None:
+        engine = execution.engine_for_runs()
+        self._store = wasmtime.Store(engine)
+        self._store.set_fuel(execution.THEIR_FUEL)
+        self._instance = wasmtime.Instance(self._store, wasmtime.Module(engine, module), [])
+
+    def call(self, name: str, args: list[tuple[str, Any]]) -> str:
+        """The line of a call and what it gives."""
+        given = [(kind, execution.cell(kind, value)) for kind, value in args]
+        function = self._instance.exports(self._store)[name]
+        assert isinstance(function, wasmtime.Func)
+        results = [str(one) for one in function.type(self._store).results]
+        try:
+            values = function(self._store, *(value for _kind, value in args))
+        except wasmtime.Trap as trap:
+            reason = execution.trap_kind(trap)
+            if reason == "budget":
+                raise ValueError("a call of this module has no end") from trap
+            return call_line("trap", name, given, reason)
+        got = values if len(results) > 1 else [] if not results else [values]
+        if any(value != value for value in got):  # Python does not give the bits of a NaN
+            return call_line("call", name, given)
+        cells = [f"{one}:{execution.cell(one, value)}" for one, value in zip(results, got, strict=True)]
+        return call_line("return", name, given, " ".join(cells))
 
 
 def text() -> str:

@@ -48,7 +48,7 @@ async def _run(client: CoapClient, file: File, progress: Progress) -> FileResult
             progress(done)
             request = requests.send(reply)
     except StopIteration as end:
-        result = judge(file, script, end.value)
+        result = judge(file, script, end.value, fresh_after_trap=True)
     result.elapsed_s = time.monotonic() - began_s
     return result
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from wasmote.protocol.conformance.results import FileResult
 from wasmote.protocol.conformance.script import Answer, Script
-from wasmote.protocol.conformance.suite import GROWTH, Command, File, matches
+from wasmote.protocol.conformance.suite import AFTER_TRAP, GROWTH, Command, File, matches
 
 # A trap of the engine (docs/PROTOCOL.md 6) in the words of the suite, which may give only the first of them.
 TRAPS = {
@@ -48,6 +48,8 @@ NO_REGISTER = "registers a module for others to import"
 NO_STATE = "state that other modules, which import it, would have changed"
 NO_GROWTH = "needs memory to grow: memory.grow always gives -1 on a node"
 
+NO_TRAPPED_STATE = "state from before a trap: the next call gets a fresh instance"
+
 
 class Wrong(Exception):
     """The node does otherwise than the suite says."""
@@ -65,21 +67,31 @@ class Skipped(Exception):
     """A node has no way to do this."""
 
 
-def judge(file: File, script: Script, answers: Sequence[Answer], last_words: str = "") -> FileResult:
-    """What came of a file. Fewer answers than steps: whoever answers came to its end before, with last_words."""
+def judge(
+    file: File,
+    script: Script,
+    answers: Sequence[Answer],
+    last_words: str = "",
+    *,
+    fresh_after_trap: bool = False,
+) -> FileResult:
+    """What came of a file. fresh_after_trap: the call after a trap gets a fresh instance, as on a node. Fewer answers
+    than steps: whoever answers came to its end before, with last_words."""
     result = FileResult(file.title)
     shared = _shared(file.commands, script, answers)
-    growth = GROWTH.get(file.name, set())
+    known = dict.fromkeys(GROWTH.get(file.name, ()), NO_GROWTH)
+    if fresh_after_trap:
+        known |= dict.fromkeys(AFTER_TRAP.get(file.name, ()), NO_TRAPPED_STATE)
     for command, step in zip(file.commands, script.step_of, strict=True):
         try:
             if step is not None and step >= len(answers):
                 raise Wrong(last_words)
             column = _judge_command(script, answers, command, step, shared)
-            if command.line in growth:
-                raise Wrong("listed in GROWTH, but passes")
+            if command.line in known:
+                raise Wrong(f"passes, but is listed: {known[command.line]}")
         except WrongAnswer as wrong:
-            if command.line in growth:
-                result.skipped[NO_GROWTH] += 1
+            if command.line in known:
+                result.skipped[known[command.line]] += 1
             else:
                 result.wrong.append(f"{file.name}.wast:{command.line}: {command.kind}: {wrong}")
         except Wrong as wrong:
