@@ -371,6 +371,45 @@ static void test_node_forgets_idle_transfers_also_while_a_function_runs(void **s
     assert_int_equal(member(device.payload, "free").value, before);
 }
 
+static struct build first_block(const char *path, uint32_t size_bytes)
+{
+    uint8_t      block[64] = {0};
+    struct build b = request(WM_COAP_PUT, path);
+    memcpy(block, &size_bytes, sizeof size_bytes); /* or it would be the same block again */
+    build_opt_uint(&b, WM_COAP_BLOCK1, BLOCK_MORE | SZX_64);
+    build_opt_uint(&b, WM_COAP_SIZE1, size_bytes);
+    build_payload(&b, block, sizeof block);
+    return b;
+}
+
+/* Memory in pieces: room that nobody can get at while a function runs is not refused, but for later. */
+static void test_node_puts_the_pool_in_order_once_nothing_runs(void **state)
+{
+    (void)state;
+    const uint64_t before = pool_free();
+    const uint32_t wanted = (uint32_t)before - 10000;
+    /* The second block 0 of a transfer begins it anew: what it had reserved above the small one is free again. */
+    const struct build during[] = {
+        start_job("long", "n/spin"),           first_block("f/large", 200 * 1024), first_block("f/small", 2000),
+        first_block("f/large", 100),           first_block("f/huge", wanted),      request(WM_COAP_GET, "d"),
+        request(WM_COAP_DELETE, "j/long"),
+    };
+    uint16_t to[7];
+    for (size_t i = 0; i < 7; i++) {
+        to[i] = queue(&during[i]);
+    }
+    poll();
+    assert_int_equal(answer(to[3]).code, WM_COAP_CONTINUE);
+    assert_true(member(answer(to[5]).payload, "largest").value < wanted);
+    assert_true(member(answer(to[5]).payload, "free").value > wanted);
+    assert_int_equal(answer(to[4]).code, WM_COAP_UNAVAILABLE);
+    const struct build later = first_block("f/huge", wanted), beyond = first_block("f/beyond", (uint32_t)before);
+    assert_int_equal(ask(&later).code, WM_COAP_CONTINUE);
+    assert_true(pool_free() < before - wanted);
+    assert_int_equal(ask_plain(WM_COAP_POST, "f/n/a").payload.ptr[0], 1); /* what was moved aside works */
+    assert_int_equal(ask(&beyond).code, WM_COAP_TOO_LARGE);
+}
+
 static size_t notifications_of(const char *token)
 {
     size_t count = 0;
@@ -436,6 +475,7 @@ static void test_node_echoes_block1_in_the_reply_to_a_call(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_node_puts_the_pool_in_order_once_nothing_runs, setup),
         cmocka_unit_test_setup(test_node_survives_two_kinds_of_transfer_with_one_key, setup),
         cmocka_unit_test_setup(test_node_calls_the_export_of_the_whole_name, setup),
         cmocka_unit_test_setup(test_node_frees_the_input_of_a_job_that_is_cancelled_while_it_waits, setup),
