@@ -1,4 +1,4 @@
-/* Which export a call means, also right after the function has been replaced or removed. */
+/* Which export a call means, also right after the function has been replaced or removed; what a module's section gets it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,23 +29,29 @@ uint32_t wm_port_now_ms(void)
     return clock_ms += step_ms;
 }
 
-static int try_install(const char *name, const char *module, struct wm_install *report)
+static int try_install_bytes(const char *name, struct wm_span module, struct wm_install *report)
 {
-    char path[512];
-    uint8_t bytes[4096], digest[WM_SHA256_BYTES] = {0};
-    snprintf(path, sizeof path, "%s/%s.wasm", WM_MODULES_DIR, module);
-    FILE *file = fopen(path, "rb");
-    assert_non_null(file);
-    const size_t len = fread(bytes, 1, sizeof bytes, file);
-    fclose(file);
-    const int record = wm_store_begin(&store, len);
+    const uint8_t digest[WM_SHA256_BYTES] = {0};
+    const int record = wm_store_begin(&store, module.len);
     assert_true(record >= 0);
-    assert_int_equal(wm_store_append(&store, record, wm_span(bytes, len)), 0);
+    assert_int_equal(wm_store_append(&store, record, module), 0);
     const int err = wm_functions_install(&functions, wm_span_str(name), record, digest, report);
     if (err) {
         wm_store_drop(&store, record);
     }
     return err;
+}
+
+static int try_install(const char *name, const char *module, struct wm_install *report)
+{
+    char path[512];
+    uint8_t bytes[4096];
+    snprintf(path, sizeof path, "%s/%s.wasm", WM_MODULES_DIR, module);
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    const size_t len = fread(bytes, 1, sizeof bytes, file);
+    fclose(file);
+    return try_install_bytes(name, wm_span(bytes, len), report);
 }
 
 static struct wm_function *install(const char *name, const char *module)
@@ -131,6 +137,22 @@ static void test_functions_target_is_forgotten_with_its_function(void **state)
     assert_false(target_of(fn, "a").bytes);
 }
 
+/* Neither static data nor a heap: the page that the module declares must not come instead. */
+static void test_functions_memory_of_a_module_that_asks_for_none(void **state)
+{
+    (void)state;
+    static const uint8_t module[] = {
+        0, 'a', 's', 'm', 1, 0, 0, 0, 5, 3, 1, 0, 1, 6, 6, 1, 0x7f, 0, 0x41, 0, 0x0b,
+        7, 15, 1, 11, '_', '_', 'h', 'e', 'a', 'p', '_', 'b', 'a', 's', 'e', 3, 0,
+        0, 11, 7, 'w', 'a', 's', 'm', 'o', 't', 'e', 0xa1, 5, 0, /* heap: 0 */
+    };
+    struct wm_install report;
+    assert_int_equal(try_install_bytes("f", wm_span(module, sizeof module), &report), 0);
+    const struct wm_function *fn = wm_functions_find(&functions, wm_span_str("f"));
+    assert_in_range(fn->image.quotas.memory_bytes, 1, 16);
+    assert_int_equal(wm_engine_memory(fn->image.engine).len, fn->image.quotas.memory_bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -139,6 +161,7 @@ int main(void)
         cmocka_unit_test_setup(test_functions_target_tells_functions_apart, setup),
         cmocka_unit_test_setup(test_functions_target_is_forgotten_with_its_function, setup),
         cmocka_unit_test_setup(test_functions_start_is_bounded, setup),
+        cmocka_unit_test_setup(test_functions_memory_of_a_module_that_asks_for_none, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
