@@ -1,7 +1,7 @@
-/* plain_wasm3.c: wasm3 as it was published, in its own configuration, without anything of ours: loads the module
- * named on the command line, compiles and calls each of its exports with zeros. Built with AddressSanitizer it
- * ends with status 1 and a report where wasm3 crashes; status 0 is any other end. So it shows that a module of
- * known_crashes/ is what it is there for. */
+/* plain_wasm3.c: wasm3 as it was published, in its own configuration, without anything of ours: loads the
+ * module named on the command line, compiles and calls each of its exports with zeros. Built with
+ * AddressSanitizer it ends with status 1 and a report where wasm3 crashes; status 0 is any other end. So
+ * it shows that a module of known_crashes/ is what it is there for. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -14,7 +14,7 @@ from known_crashes import CASES, Case
 from support import SANITIZER_OPTIONS, built_tests
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "fuzz"))
-import run as fuzz_run
+import fuzz_targets
 
 from wasmote.adapters.project import Project
 from wasmote.errors import MissingError
@@ -47,7 +47,7 @@ def _verdict(runner: Path, case: Case, folder: Path) -> str:
 def fuzz_programs(request: pytest.FixtureRequest) -> tuple[int, Path]:
     """Bits, and the folder of the programs that were built with clang and sanitizers for them."""
     try:
-        return request.param, fuzz_run.build(Project.find(), request.param)
+        return request.param, fuzz_targets.build(Project.find(), request.param)
     except MissingError as err:
         pytest.skip(f"{err} ({err.next_step})")
 

@@ -1,99 +1,80 @@
-"""Fuzzes the node's parsers and its whole way from datagram to reply, with libFuzzer under sanitizers.
+"""Fuzzes what meets bytes from outside: the parsers, a module's whole way, a node's from datagram to reply. libFuzzer
+with address and undefined-behaviour sanitizers, in 64 bits with the limits of a PC and in 32 bits with those of a chip.
 
     ./dev fuzz SECONDS [TARGET ...]
 
-SECONDS is the time for each target. What is found lands in build/fuzz/findings; run the target's program on such a file
-to see it again. The corpus grows in build/fuzz/corpus from run to run.
+SECONDS is the time for each target in each width. It starts from tests/fuzz/corpus, from modules of our own and, where
+it is present, from the WebAssembly core test suite. The corpus grows in build/fuzz/corpus from run to run; what is
+found lands in build/fuzz/findings, and the summary says how to see it again.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
-import subprocess
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
-import filelock
-
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import fuzz_targets
 import seeds
+from fuzz_targets import NAMES, TARGETS, Result, Target
 
 from wasmote.adapters.project import Project
-from wasmote.adapters.sources import ensure_sources, read_pins
-from wasmote.adapters.tools import need_tool, run_tool
-from wasmote.errors import BuildError, WasmoteError
+from wasmote.errors import WasmoteError
 
-HERE = Path(__file__).resolve().parent
-TARGETS = tuple(sorted(path.stem for path in HERE.glob("fuzz_*.c")))
-# A module of 1 KB and a conversation around it; the codecs need less.
-MAX_BYTES = {"fuzz_node": 8192, "fuzz_validate": 2048}
+# What the corpus of the repository may take at most, in bytes.
+KEPT_BYTES = {"fuzz_module": 160_000, "fuzz_node": 80_000, "fuzz_coap_msg": 20_000, "fuzz_slipmux": 20_000}
 
 
-@dataclass(frozen=True)
-class Result:
-    """How one target's run ended. tail: the end of what it printed."""
+def fuzz(chosen: Iterable[Target], seconds: int, base: Path, *, grown: Path, own: bool) -> list[Result]:
+    """All of them, as many at a time as there are processors. grown: where the corpora are and grow. own: from seeds
+    of our own alone."""
+    seeds.main(base / "seeds", suite=not own)
 
-    target: str
-    ok: bool
-    runs: int
-    tail: str
+    def one(target: Target) -> Result:
+        corpus = grown / target.name / str(target.bits)
+        corpus.mkdir(parents=True, exist_ok=True)
+        inputs = [corpus, base / "seeds" / target.name, target.kept]
+        options = (f"-max_total_time={seconds}",)
+        return fuzz_targets.run(
+            target, [path for path in inputs if path.is_dir()], *options, findings=base / "findings"
+        )
 
-
-def build(project: Project, bits: int = 64) -> Path:
-    """All targets, with clang, for 64 or 32 bits; returns the programs' folder. Raises MissingError, BuildError."""
-    clang = need_tool("clang")
-    ensure_sources(
-        read_pins(project.firmware / "third_party.toml"), project.third_party, progress=lambda _text: None
-    )
-    folder = project.build / f"fuzz{bits}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(folder / ".lock"):
-        _build(project, folder, clang, bits)
-    return folder / "fuzz"
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(one, chosen))
 
 
-def _build(project: Project, folder: Path, clang: str, bits: int) -> None:
-    for command in (
-        [need_tool("cmake"), "-S", project.firmware, "-B", folder, "-G", "Ninja", "-DWM_BOARD=host", "-DWM_FUZZ=ON",
-         f"-DCMAKE_MAKE_PROGRAM={need_tool('ninja')}", f"-DCMAKE_C_COMPILER={clang}", "-DWM_SANITIZE=address,undefined",
-         f"-DWM_THIRD_PARTY_DIR={project.third_party}", f"-DWM_CONFIG={HERE / 'wm_config_fuzz.h'}",
-         f"-DWM_32BIT={'ON' if bits == 32 else 'OFF'}"],
-        [need_tool("cmake"), "--build", folder],
-    ):  # fmt: skip
-        done = run_tool(command)
-        if done.returncode != 0:
-            raise BuildError("cannot build the fuzz targets", cause=(done.stdout + done.stderr)[-2000:])
-
-
-def run(programs: Path, target: str, seconds: int) -> Result:
-    """Fuzz one target for so long."""
-    base = programs.parent
-    corpus, findings = base / "corpus" / target, base / "findings"
-    corpus.mkdir(parents=True, exist_ok=True)
-    findings.mkdir(parents=True, exist_ok=True)
-    command = [
-        *(str(programs / target), f"-max_total_time={seconds}", f"-max_len={MAX_BYTES.get(target, 1500)}"),
-        *(
-            f"-artifact_prefix={findings}/{target}-",
-            "-timeout=20",
-            "-rss_limit_mb=2048",
-            "-print_final_stats=1",
-        ),
-        *(str(corpus), str(base / "seeds" / target)),
-    ]
-    options = {
-        "ASAN_OPTIONS": "detect_stack_use_after_return=0:detect_leaks=1",
-        "UBSAN_OPTIONS": "print_stacktrace=1",
-    }
-    done = subprocess.run(
-        command, capture_output=True, text=True, errors="replace", env={**os.environ, **options}, check=False
-    )
-    lines = (done.stdout + done.stderr).splitlines()
-    runs = [int(line.split(":")[-1]) for line in lines if line.startswith("stat::number_of_executed_units")]
-    return Result(target, done.returncode == 0, runs[0] if runs else 0, "\n".join(lines[-60:]))
+def keep(chosen: Iterable[Target], base: Path) -> None:
+    """Make the repository's corpus anew of what grew from our own seeds: the smallest inputs that together reach every
+    place in the code that was reached, in both widths, up to KEPT_BYTES."""
+    for name in sorted({target.kept.name for target in chosen}):
+        with tempfile.TemporaryDirectory() as folder:
+            merged = Path(folder)
+            widths = [target for target in TARGETS if target.name == name]
+            for target in widths:
+                grown = [base / "own" / name / str(target.bits), base / "seeds" / name]
+                fuzz_targets.run(
+                    target, [merged, *grown], "-merge=1", "-use_counters=0", findings=base / "findings"
+                )
+            kept = widths[0].kept
+            shutil.rmtree(kept, ignore_errors=True)
+            kept.mkdir(parents=True)
+            total = 0
+            for path in sorted(merged.iterdir(), key=lambda path: (path.stat().st_size, path.name)):
+                data = path.read_bytes()
+                if total + len(data) > KEPT_BYTES[name]:
+                    break
+                total += len(data)
+                (kept / hashlib.sha1(data, usedforsecurity=False).hexdigest()).write_bytes(data)
+            print(
+                f"{kept}: {len(list(kept.iterdir()))} of {len(list(merged.iterdir()))} inputs, {total} bytes"
+            )
 
 
 def main() -> int:
@@ -101,28 +82,46 @@ def main() -> int:
         prog="./dev fuzz", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("seconds", type=int, help="for each target")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(NAMES)}; otherwise all")
+    parser.add_argument("--bits", type=int, choices=(64, 32), help="only this width")
     parser.add_argument(
-        "targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}; otherwise all"
+        "--keep",
+        action="store_true",
+        help="start from our own seeds alone, and make tests/fuzz/corpus anew of what came of them",
     )
     arguments = parser.parse_args()
-    wrong = set(arguments.targets) - set(TARGETS)
+    wrong = set(arguments.targets) - set(NAMES)
     if wrong:
-        parser.error(f"no such target: {', '.join(sorted(wrong))}; there are {', '.join(TARGETS)}")
+        parser.error(f"no such target: {', '.join(sorted(wrong))}; there are {', '.join(NAMES)}")
+    if arguments.keep and arguments.bits:
+        parser.error("--keep needs both widths: leave out --bits")
+    project = Project.find()
+    chosen = [
+        target
+        for target in TARGETS
+        if (not arguments.targets or target.name in arguments.targets)
+        and arguments.bits in (None, target.bits)
+    ]
     try:
-        programs = build(Project.find())
+        for bits in sorted({target.bits for target in chosen}):
+            fuzz_targets.build(project, bits)
     except WasmoteError as err:
         print(f"{err}\n{err.next_step}", file=sys.stderr)
         return int(err.exit_code)
-    seeds.main(programs.parent / "seeds")
-    chosen = arguments.targets or TARGETS
-    print(f"fuzzing {', '.join(chosen)}: {arguments.seconds} s each", file=sys.stderr)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(pool.map(lambda target: run(programs, target, arguments.seconds), chosen))
+    base = project.build / "fuzz"
+    print(f"fuzzing {'; '.join(map(str, chosen))}: {arguments.seconds} s each", file=sys.stderr)
+    grown = base / ("own" if arguments.keep else "corpus")
+    results = fuzz(chosen, arguments.seconds, base, grown=grown, own=arguments.keep)
     for result in results:
-        print(f"{result.target}: {result.runs} inputs, {'nothing found' if result.ok else 'FOUND SOMETHING'}")
         if not result.ok:
-            print(result.tail)
-    return 0 if all(result.ok for result in results) else 1
+            print(f"{result.tail}\n")
+    for result in results:
+        print(result.summary())
+    if any(not result.ok for result in results):
+        return 1
+    if arguments.keep:
+        keep(chosen, base)
+    return 0
 
 
 if __name__ == "__main__":

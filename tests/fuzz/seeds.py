@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import struct
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,6 +17,11 @@ import cbor2
 from aiocoap import CON, DELETE, FETCH, GET, NON, POST, PUT, Message
 from aiocoap.numbers.codes import EMPTY, Code
 from aiocoap.optiontypes import BlockOption
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "conformance"))
+import core_suite
+import known_crashes
+from fuzz_targets import MODULE_BYTES
 
 from wasmote.adapters import apps
 from wasmote.adapters.tools import need_tool, run_tool
@@ -117,13 +124,23 @@ def node_seeds(found: dict[str, bytes], rng: random.Random) -> list[bytes]:
 
 
 def write(folder: Path, inputs: Sequence[bytes]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     for number, data in enumerate(inputs):
-        (folder / f"{number:03}").write_bytes(data)
+        (folder / f"{number:04}").write_bytes(data)
 
 
-def main(folder: Path) -> None:
-    """Write all of them."""
+def suite_modules() -> list[bytes]:
+    """The binary modules of the core test suite, valid and invalid, where it is present. They stay in build/."""
+    found: set[bytes] = set()
+    for wast in core_suite.files() if core_suite.missing() is None else ():
+        with core_suite.converted(wast) as commands:
+            found.update(command.module for command in commands if command.module is not None)
+    return sorted(found)
+
+
+def main(folder: Path, *, suite: bool = False) -> None:
+    """Write all of them. suite: also the core test suite's modules."""
     rng = random.Random(1)
     found = modules()
     plain = requests(found["fib"])
@@ -133,7 +150,11 @@ def main(folder: Path) -> None:
         folder / "fuzz_slipmux",
         [slipmux.encode(slipmux.COAP, data) for data in plain] + [slipmux.encode(slipmux.TEXT, b"hello")],
     )
-    write(folder / "fuzz_validate", bare)
+    bare += [case.data for case in known_crashes.CASES]
+    bare += suite_modules() if suite else []
+    bare = [module for module in bare if len(module) <= MODULE_BYTES]
+    for target in ("fuzz_validate", "fuzz_module"):
+        write(folder / target, bare)
     write(folder / "fuzz_node", node_seeds(found, rng))
 
 

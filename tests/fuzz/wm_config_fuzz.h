@@ -1,5 +1,5 @@
-/* Limits for fuzzing: little fuel, so that a run is short. Modules may be what they may be on a PC in 64 bits, and on a
- * chip in 32, where its small tables fill. */
+/* Limits for fuzzing: little fuel, so that a run is short. Modules may be what they may be on a PC in 64
+ * bits, and on a chip in 32, where its small tables fill. */
 #include <stdint.h>
 
 #if UINTPTR_MAX > UINT32_MAX
@@ -11,7 +11,7 @@
 #define WM_MODULE_TABLE      65536
 #define WM_MODULE_NESTING    256
 #define WM_MODULE_BR_TABLE   32768
-#define WM_MODULE_CODE_BYTES (1024u * 1024u)
+#define WM_MODULE_CODE_BYTES (256u * 1024u)
 #else
 #define WM_MODULE_NESTING 32 /* the others are the defaults */
 #endif
