@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import configparser
-import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from nodes import app
+from platformio_core import prepare_core, run_pio
 from support import STM32, built
 
 from wasmote.adapters.boards import find_board, list_boards
@@ -27,53 +25,9 @@ BOARDS = [board.name for board in list_boards(PROJECT) if board.port == "stm32f4
 pytest.importorskip("platformio")
 
 
-def _without_network() -> list[str]:
-    """What a command is started with to have no network at all; nothing where that takes more rights."""
-    command = ["unshare", "--map-root-user", "--net", "--"]
-    try:
-        done = subprocess.run([*command, "true"], capture_output=True, check=False)
-    except OSError:
-        return []
-    return command if done.returncode == 0 else []
-
-
-def _environment(core: Path) -> dict[str, str]:
-    proxies = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
-    nowhere = dict.fromkeys(proxies, "http://127.0.0.1:9")  # where a network namespace is not allowed
-    settings = {
-        "PLATFORMIO_CORE_DIR": str(core),
-        "PLATFORMIO_BUILD_DIR": str(core / "build"),
-        "PLATFORMIO_WORKSPACE_DIR": str(core / "workspace"),
-        "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no",
-        "PLATFORMIO_DISABLE_UPGRADE_CHECK": "true",
-    }
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return {**os.environ, **nowhere, **settings, "PATH": path}
-
-
-def _pio(core: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*_without_network(), sys.executable, "-m", "platformio", *arguments],
-        cwd=PROJECT.root,
-        env=_environment(core),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 @pytest.fixture
 def core(tmp_path: Path) -> Path:
-    """A PlatformIO that has nothing but what offline.py gave it."""
-    if find_tool("arm-none-eabi-gcc") is None:
-        pytest.skip("arm-none-eabi-gcc is not installed")
-    done = subprocess.run(
-        [sys.executable, PROJECT.firmware / "platformio/offline.py", tmp_path],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    prepare_core(tmp_path)
     return tmp_path
 
 
@@ -95,7 +49,7 @@ async def _smoke(image: Path) -> None:
 def test_pio_run_builds_the_image_that_boots(core: Path) -> None:
     reference = built(STM32)
     began = time.time()
-    done = _pio(core, "run", "-e", STM32, "-j", "2")
+    done = run_pio(core, "run", "-e", STM32, "-j", "2")
     assert done.returncode == 0, done.stdout + done.stderr
     folder = core / "build" / STM32
     objects = sorted((folder / "cmake/objects").rglob("*.o"))
@@ -107,11 +61,11 @@ def test_pio_run_builds_the_image_that_boots(core: Path) -> None:
         pytest.skip("qemu-system-arm is not installed: built, but not started")
     asyncio.run(_smoke(folder / "firmware.elf"))
 
-    again = _pio(core, "run", "-e", STM32)
+    again = run_pio(core, "run", "-e", STM32)
     assert again.returncode == 0 and "Compiling" not in again.stdout
     # An object that is not as it was left is made again, and nothing else.
     objects[0].unlink()
-    again = _pio(core, "run", "-e", STM32)
+    again = run_pio(core, "run", "-e", STM32)
     assert again.returncode == 0 and again.stdout.count("Compiling ") == 1
 
 
@@ -120,7 +74,7 @@ def test_pio_run_builds_every_stm32_board(core: Path) -> None:
     """Byte for byte what CMake and Ninja build."""
     boards = [board for board in BOARDS if board != STM32]
     environments = [word for board in boards for word in ("-e", _environment_of(board))]
-    done = _pio(core, "run", *environments, "-j", "2")
+    done = run_pio(core, "run", *environments, "-j", "2")
     assert done.returncode == 0, done.stdout + done.stderr
     for board in boards:
         made = core / "build" / _environment_of(board) / "firmware.bin"
@@ -149,7 +103,7 @@ def test_pio_says_what_is_missing(core: Path) -> None:
     shutil.copy(PROJECT.root / "platformio.ini", config)
     with config.open("a", encoding="utf-8") as file:
         file.write("\n[env:nowhere]\nextends = machine\ncustom_board = nowhere\n")
-    done = _pio(core, "run", "-c", str(config), "-d", str(PROJECT.root), "-e", "nowhere")
+    done = run_pio(core, "run", "-c", str(config), "-d", str(PROJECT.root), "-e", "nowhere")
     assert done.returncode != 0
     assert "no board 'nowhere'" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
