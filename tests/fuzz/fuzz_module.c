@@ -1,10 +1,10 @@
-/* A module's whole way: validate, read its section, load, link, start, and call every export, with
- * arguments that follow from its bytes. The input is the module.
+/* A module's whole way: validate, read its section, load, link, start, call every export, sleep and wake, and
+ * call them again, with arguments that follow from its bytes. The input is the module.
  *
- * Beyond what the sanitizers see: refusals are of the documented kinds, nothing that the validator
- * accepted is malformed or invalid for the engine, fuel and output are kept to, the instance's memory lies
- * in its arena, results have no stray bits, an instance can be called again after a trap, and no byte of
- * the pool is lost. */
+ * Beyond what the sanitizers see: refusals are of the documented kinds, nothing that the validator accepted is
+ * malformed or invalid for the engine, fuel and output are kept to, the instance's memory lies where it must and
+ * survives sleep, results have no stray bits, an instance can be called again after a trap, and no byte of the
+ * pool is lost. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -97,9 +97,9 @@ static bool tick(void *ctx)
 static void check_memory(const struct wm_image *image)
 {
     const struct wm_span memory = wm_engine_memory(image->engine);
-    const uint8_t *arena = image->arena, *end = arena + image->arena_bytes;
+    const uint8_t *state_block = image->state, *end = state_block + image->state_bytes;
     WM_ASSERT(memory.len == image->quotas.memory_bytes || memory.len == 0);
-    WM_ASSERT(memory.len == 0 || (memory.ptr >= arena && memory.ptr + memory.len <= end));
+    WM_ASSERT(memory.len == 0 || (memory.ptr >= state_block && memory.ptr + memory.len <= end));
 }
 
 static void call(const struct wm_image *image, uint32_t function, const struct wm_signature *type)
@@ -136,11 +136,30 @@ static void call_exports(const struct wm_image *image)
         if (export.kind != WM_EXTERN_FUNC || wm_module_signature(image->module, export.item, &type) != 0) {
             continue;
         }
-        for (unsigned i = 0; i < 2; i++, calls++) {
-            call(image, export.item, &type);
-            check_memory(image);
-        }
+        call(image, export.item, &type);
+        check_memory(image);
+        calls++;
     }
+}
+
+static uint32_t checksum(struct wm_span memory)
+{
+    uint32_t sum = 2166136261u;
+    for (size_t i = 0; i < memory.len; i++) {
+        sum = (sum ^ memory.ptr[i]) * 16777619u;
+    }
+    return sum;
+}
+
+/* Its memory goes on as it was. */
+static void sleep_and_wake(struct wm_heap *pool, struct wm_image *image)
+{
+    struct wm_refused refused;
+    const uint32_t before = checksum(wm_engine_memory(image->engine));
+    wm_image_sleep(pool, image);
+    WM_ASSERT(wm_image_open(pool, image, &refused) == 0);
+    check_memory(image);
+    WM_ASSERT(checksum(wm_engine_memory(image->engine)) == before);
 }
 
 static void check_refused(const struct wm_refused *refused, int err, size_t len)
@@ -188,6 +207,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     } else {
         seen.open++;
         check_memory(&image);
+        call_exports(&image);
+        if (next() % 2 == 0) {
+            sleep_and_wake(pool, &image);
+        }
         call_exports(&image);
         wm_image_close(pool, &image);
     }
