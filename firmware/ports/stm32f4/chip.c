@@ -93,6 +93,9 @@ static void pll_init(void)
     RCC_PLLCFGR = pll;
     RCC_CR |= RCC_CR_PLLON;
     if (poll_for(&RCC_CR, RCC_CR_PLLRDY, RCC_CR_PLLRDY)) {
+#ifdef BOARD_PWR_VOS
+        (void)poll_for(&PWR_CSR, PWR_CSR_VOSRDY, PWR_CSR_VOSRDY);
+#endif
         RCC_CFGR = BOARD_CFGR_APB | RCC_CFGR_SW_PLL;
         if (poll_for(&RCC_CFGR, RCC_CFGR_SWS, RCC_CFGR_SW_PLL << 2)) {
             chip.clock_hz = BOARD_CORE_HZ;

@@ -12,9 +12,11 @@
 #define FLASH_ACR        REG(0x40023c00)
 #define FLASH_ACR_CACHED (1u << 8 | 1u << 9 | 1u << 10)
 
-/* Power control, RM0383 5.4.1 */
-#define PWR_CR        REG(0x40007000)
-#define PWR_CR_VOS(v) ((v) << 14)
+/* Power control, RM0383 5.4 */
+#define PWR_CR         REG(0x40007000)
+#define PWR_CR_VOS(v)  ((v) << 14)
+#define PWR_CSR        REG(0x40007004)
+#define PWR_CSR_VOSRDY (1u << 14)
 
 
 /* Reset and clock control, RM0090 7.3 */
