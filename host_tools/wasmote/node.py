@@ -111,6 +111,13 @@ class Node:
         if self._bridge is not None:
             await self._bridge.close()
 
+    async def wait_closed(self) -> None:
+        """Until the link of a serial node ends; raises LocalError then. A UDP node has none, so it never does."""
+        if self._bridge is None:
+            await asyncio.Event().wait()
+        else:
+            await self._bridge.wait_closed()
+
     async def __aenter__(self) -> Node:
         await self.open()
         return self

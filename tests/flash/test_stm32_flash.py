@@ -262,6 +262,7 @@ def wired() -> FlashConfig:
     return dataclasses.replace(plain, reset_line="dtr", boot0_line="rts")
 
 
+@served
 def test_flash_sends_even_parity(image: Path) -> None:
     image.write_bytes(DATA[:1000])
     chip = Stm32Chip()

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,7 @@ class Program:
     command: Sequence[str | Path]
     on_line: Callable[[str], None] = lambda _line: None
     env: dict[str, str] | None = None
+    timeout_s: float | None = None  # after which it is ended, and says so itself in lines
     lines: list[str] = field(default_factory=list)
 
     @property
@@ -67,6 +69,10 @@ class Program:
         ) as process:
             assert process.stdout is not None
             rest = b""
+            watch = threading.Timer(self.timeout_s, self._expire, [process]) if self.timeout_s else None
+            if watch is not None:
+                watch.daemon = True
+                watch.start()
             try:
                 while data := process.stdout.read1(4096):  # type: ignore[attr-defined]
                     *whole, rest = re.split(rb"[\r\n]+", rest + data)
@@ -75,8 +81,15 @@ class Program:
             except BaseException:
                 process.terminate()
                 raise
+            finally:
+                if watch is not None:
+                    watch.cancel()
             self._take(rest)
         return process.returncode
+
+    def _expire(self, process: subprocess.Popen[bytes]) -> None:
+        self.lines.append(f"nothing more came in {self.timeout_s:g} s")
+        process.kill()
 
     def _take(self, raw: bytes) -> None:
         line = raw.decode("utf-8", "replace").strip()

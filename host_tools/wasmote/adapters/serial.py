@@ -56,7 +56,9 @@ class SerialStream:
 
     async def close(self) -> None:
         """Close the link; the device is free for others afterwards."""
-        self._writer.abort()  # what has not been sent by now would only hold the device
+        # A transport that lost its device has closed itself, and cannot be aborted any more.
+        if not self._writer.is_closing():
+            self._writer.abort()  # what has not been sent by now would only hold the device
         for transport in self._others:
             transport.close()
         if self._port is not None:

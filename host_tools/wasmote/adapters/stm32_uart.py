@@ -18,7 +18,7 @@ from wasmote.adapters.serial_line import LinkLost, SerialLine
 from wasmote.errors import InputError, RefusedError, UnfinishedError, UnreachableError, WasmoteError
 from wasmote.protocol import stm32_boot as boot
 from wasmote.protocol import stm32_flash
-from wasmote.protocol.stm32_boot import BootError, BootInfo, Garbled, Progress, Silent
+from wasmote.protocol.stm32_boot import BootError, BootInfo, Garbled, Progress, Refused, Silent
 from wasmote.protocol.stm32_flash import ImageError, Plan, Report, Segment, VerifyError
 
 T = TypeVar("T")
@@ -26,6 +26,7 @@ T = TypeVar("T")
 _RESET_S = 0.1
 _AFTER_RESET_S = 0.1
 _UNLOCK_ROUNDS = 40
+_IDENTIFY_ATTEMPTS = 3
 AGAIN = "run the same command again: it goes on with what is not there yet"
 
 
@@ -147,6 +148,10 @@ class Stm32Uart:
 
     def _identify(self, rounds: int) -> BootInfo:
         try:
+            for _ in range(_IDENTIFY_ATTEMPTS - 1):
+                self.line.run(boot.synchronise(rounds))
+                with contextlib.suppress(Refused, Silent):  # a byte of somebody else was still on its way
+                    return self.line.run(boot.identify())
             self.line.run(boot.synchronise(rounds))
             return self.line.run(boot.identify())
         except Garbled as err:

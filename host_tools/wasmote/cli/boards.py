@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
-from wasmote.adapters.boards import TIERS, list_boards
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from wasmote.adapters import micropython
+from wasmote.adapters.boards import TIERS, Board, list_boards
+from wasmote.adapters.ports import (
+    MICROPYTHON_USB,
+    SerialPort,
+    guess_boards,
+    ids,
+    serial_ports,
+    usb_devices,
+)
 from wasmote.adapters.project import Project
+from wasmote.adapters.serial_line import SerialLine
 from wasmote.cli.base import Session
 from wasmote.cli.base import command as make_command
+from wasmote.errors import InputError, WasmoteError
+
+_NODE_S = 1.0
+_BAUD = 115200
 
 
 @make_command()
-def command(session: Session) -> None:
+@click.option(
+    "--connected", is_flag=True, help="What is connected instead: serial ports, probes, bootloaders."
+)
+@click.option(
+    "--probe",
+    is_flag=True,
+    help="With --connected: ask each port who is there. A MicroPython program is interrupted by that.",
+)
+@click.option("--port", "more", multiple=True, metavar="PORT", help="With --connected: this port too.")
+def command(session: Session, connected: bool, probe: bool, more: tuple[str, ...]) -> None:
     """List the boards, and how far each is proven.
 
     "emulated" runs in an emulator (or as a process) in CI, "built" is only built there, "source" builds where the
     vendor's SDK is. None of the three means that it ran on hardware: the board's README says so where it did.
+
+    With --connected: what is plugged in, and which boards it may be by its USB id. An id is a hint; --probe asks.
     """
+    boards = list_boards(Project.find())
+    if connected:
+        _list_connected(session, boards, more, probe=probe)
+        return
+    if probe or more:
+        raise InputError("--probe and --port go with --connected", next_step="add --connected")
     rows = [
         {
             "name": board.name,
@@ -23,10 +60,61 @@ def command(session: Session) -> None:
             "links": ", ".join(link for link, there in board.links.items() if there),
             "title": board.title,
         }
-        for board in list_boards(Project.find())
+        for board in boards
     ]
     session.output.table(
         [{**row, "tier": TIERS[row["tier"]]} for row in rows],
         {"name": "BOARD", "tier": "TIER", "chip": "CHIP", "links": "LINKS", "title": "WHAT"},
         value=rows,
     )
+
+
+def _list_connected(session: Session, boards: Sequence[Board], more: Sequence[str], *, probe: bool) -> None:
+    ports = [*serial_ports(), *(SerialPort(name) for name in more)]
+    rows = []
+    for port in ports:
+        row: dict[str, Any] = {
+            "port": port.device,
+            "usb": port.usb,
+            "boards": guess_boards(port, boards),
+            "runs": "MicroPython, by its USB id" if port.usb in MICROPYTHON_USB else "",
+            "what": port.text,
+        }
+        if probe:
+            with session.output.progress(f"ask {port.device}"):
+                row |= _ask(port.device)
+        rows.append(row)
+    for usb in usb_devices():
+        for kind, text in (("programmer", "debug probe"), ("bootloader", "chip in its bootloader")):
+            fitting = [board.name for board in boards if usb in ids(board, kind)]
+            if fitting:
+                rows.append({"port": "", "usb": usb, "boards": fitting, "runs": "", "what": text})
+    if not rows:
+        session.output.note("nothing is connected that could be a board")
+    session.output.table(
+        [{**row, "boards": ", ".join(row["boards"])} for row in rows],
+        {"port": "PORT", "usb": "USB", "boards": "MAY BE", "runs": "RUNS", "what": "WHAT"},
+        value=rows,
+    )
+
+
+def _ask(port: str) -> dict[str, Any]:
+    """Who answers on a port: a node names its board, MicroPython its machine."""
+    try:
+        with SerialLine(port, _BAUD) as line:
+            device = None
+            if line.wait_hello(_NODE_S, lambda _text: None) is not None:
+                device = line.get_device(_NODE_S)
+        if device is not None:
+            return {
+                "boards": [str(device.get("board", ""))],
+                "runs": f"wasmote {device.get('fw', '')}".strip(),
+            }
+        if micropython.probe(port):
+            runs = "MicroPython"
+            with contextlib.suppress(WasmoteError):
+                runs = micropython.identify(port).text
+            return {"runs": runs}
+    except WasmoteError as err:
+        return {"runs": f"? ({err.cause or err.message})"}
+    return {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from wasmote.adapters import build as builder
+from wasmote.adapters import micropython
 from wasmote.adapters.boards import Board, find_board
 from wasmote.adapters.esp import Esp
 from wasmote.adapters.flash_choice import Way, choose
@@ -34,8 +35,8 @@ from wasmote.adapters.stm32_uart import Stm32Uart
 from wasmote.cli.base import Session
 from wasmote.cli.base import command as make_command
 from wasmote.cli.output import Bar, Output
-from wasmote.errors import InputError, UnansweredError
-from wasmote.protocol.stm32_boot import Progress
+from wasmote.errors import InputError, UnansweredError, UnreachableError, WasmoteError
+from wasmote.protocol.stm32_boot import BootError, Progress
 
 _STAGES = {"compare": "compare with", "erase": "erase", "write": "write", "verify": "read back"}
 
@@ -55,6 +56,8 @@ class Job:
     unlock: bool
     dry_run: bool
     wait_s: float
+    save_to: Path | None
+    discard: bool
     result: dict[str, Any] = field(default_factory=dict)
 
 
@@ -71,6 +74,10 @@ class Stages:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def close(self) -> None:
+        """End the last bar."""
         self._stack.close()
 
     def __call__(self, progress: Progress) -> None:
@@ -107,6 +114,15 @@ class Stages:
     "--dry-run", is_flag=True, help="Go to the bootloader, compare, write nothing, and start what is there."
 )
 @click.option(
+    "--save-files",
+    "save_to",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="A board that runs MicroPython: copy its files into this folder first.",
+)
+@click.option(
+    "--discard-files", is_flag=True, help="A board that runs MicroPython: its files are not wanted."
+)
+@click.option(
     "--wait",
     "wait_s",
     default=10.0,
@@ -125,6 +141,8 @@ def command(
     baud: int | None,
     unlock: bool,
     dry_run: bool,
+    save_to: Path | None,
+    discard_files: bool,
     wait_s: float,
 ) -> None:
     """Flash BOARD: build its image, write it, read it back, start it, and print what the node says about itself.
@@ -149,6 +167,8 @@ def command(
         unlock=unlock,
         dry_run=dry_run,
         wait_s=wait_s,
+        save_to=save_to,
+        discard=discard_files,
     )
     job.result = {"board": board, "method": way.method, "port": way.port or None, "image": str(job.image)}
     began_s = time.monotonic()
@@ -179,36 +199,95 @@ def _image(session: Session, project: Project, board: Board, given: Path | None,
 def _flash_stm32_uart(job: Job) -> None:
     output = job.session.output
     segments = read_segments(job.image, job.config.origin)
-    with (
-        Stages(output, job.board.name) as stages,
-        Stm32Uart(
-            job.way.port, job.board.name, job.config, baud=job.baud, progress=stages, note=output.note
-        ) as chip,
-    ):
+    with Stages(output, job.board.name) as stages, contextlib.ExitStack() as stack:
+
+        def open_chip() -> Stm32Uart:
+            return stack.enter_context(
+                Stm32Uart(
+                    job.way.port,
+                    job.board.name,
+                    job.config,
+                    baud=job.baud,
+                    progress=stages,
+                    note=output.note,
+                )
+            )
+
+        chip = open_chip()
         try:
             info = chip.connect(unlock=job.unlock)
-            output.note(f"{info.chip_text}, bootloader {info.version_text}")
-            job.result["chip_id"] = info.chip_id
+        except UnreachableError:
+            chip.line.close()
+            if not _leave_micropython(job):
+                raise
+            chip = open_chip()
+            with _back_to_micropython(job, chip):
+                info = chip.connect(unlock=job.unlock)
+        output.note(f"{info.chip_text}, bootloader {info.version_text}")
+        job.result["chip_id"] = info.chip_id
+        with _back_to_micropython(job, chip):
             plan, differing = chip.compare(segments)
-            job.result |= {"bytes": plan.image_bytes, "differing": [one.number for one in differing]}
-            if not job.dry_run:
+        job.result |= {"bytes": plan.image_bytes, "differing": [one.number for one in differing]}
+        if not job.dry_run:
+            try:
                 report = chip.flash(plan, differing)
-                job.result |= {
-                    "written": report.written_bytes,
-                    "unchanged": report.unchanged_bytes,
-                    "erased": report.erased_sectors,
-                    "repeated": report.repeated,
-                    "verified": True,
-                }
-        except KeyboardInterrupt:
-            if chip.unfinished:
-                output.warning(f"{job.board.name} has no whole image now: flash it again")
-            raise
-        reset = chip.start(plan.start)
+            except KeyboardInterrupt:
+                if chip.unfinished:
+                    output.warning(f"{job.board.name} has no whole image now: flash it again")
+                raise
+            job.result |= {
+                "written": report.written_bytes,
+                "unchanged": report.unchanged_bytes,
+                "erased": report.erased_sectors,
+                "repeated": report.repeated,
+                "verified": True,
+            }
+        reset = chip.start(job.config.origin if job.dry_run else plan.start)
         if not reset and job.config.leave:
             output.note(f"it has been started; so that it starts by itself: {job.config.leave}")
-        stages.__exit__()
+        stages.close()
         _greet(job, chip.line)
+
+
+# ---- a board that runs MicroPython ----
+
+
+def _leave_micropython(job: Job) -> bool:
+    """Where MicroPython answers: say what it is, save its files, and send the chip to its bootloader. False: it does
+    not answer. Raises InputError where files would be lost that nobody has spoken of."""
+    output, port = job.session.output, job.way.port
+    if "://" in port or not micropython.probe(port, job.node_baud):
+        return False
+    found = micropython.identify(port)
+    output.note(f"{port} runs {found.text}")
+    files = micropython.list_files(port)
+    job.result["micropython"] = {**found.raw, "files": [one.path for one in files]}
+    if job.save_to is not None:
+        with output.progress(f"save files to {job.save_to}", total=len(files), unit="files") as bar:
+            micropython.save_files(port, job.save_to, files, bar.update)
+    elif files and not job.discard and not job.dry_run:
+        raise InputError(
+            f"the board on {port} holds {len(files)} files of MicroPython, and flashing erases them",
+            cause=f"it runs {found.text}: {', '.join(one.path for one in files[:8])}",
+            next_step="--save-files FOLDER copies them first; --discard-files goes on without",
+        )
+    if job.way.method in (STM32_UART, DFU):
+        micropython.to_bootloader(port)
+        output.note("it has been sent to its bootloader")
+    return True
+
+
+@contextlib.contextmanager
+def _back_to_micropython(job: Job, chip: Stm32Uart) -> Iterator[None]:
+    """What fails before anything was written leaves a board that ran MicroPython running it again."""
+    try:
+        yield
+    except (WasmoteError, KeyboardInterrupt):
+        if "micropython" in job.result and not chip.unfinished:
+            with contextlib.suppress(WasmoteError, BootError):
+                chip.start(job.config.origin)
+                job.session.output.note("the board runs MicroPython again")
+        raise
 
 
 # ---- an ESP, through esptool ----
@@ -226,6 +305,7 @@ def _flash_esp(job: Job) -> None:
             progress=stages,
             note=output.note,
         )
+        _leave_micropython(job)
         if job.unlock:
             output.note("an ESP has no protection that could be taken off: its fuses are for ever")
         chip.check()
@@ -269,6 +349,8 @@ def _flash_by_programmer(job: Job) -> None:
             next_step="leave them out, or take --method stm32-uart",
         )
     job.result["bytes"] = len(data)
+    if job.way.port:
+        _leave_micropython(job)
     with Stages(output, job.board.name) as stages:
         programmer = Programmer(job.board.name, job.config, address, data, progress=stages, note=output.note)
         {DFU: programmer.dfu, OPENOCD: programmer.openocd, ST_FLASH: programmer.st_flash}[job.way.method]()

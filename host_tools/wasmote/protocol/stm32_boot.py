@@ -26,6 +26,7 @@ READOUT_PROTECT, READOUT_UNPROTECT = 0x82, 0x92
 
 _REPLY_S = 1.0
 _SYNC_S = 0.25
+_QUIET_S = 0.03
 _PROGRAM_S = 5.0
 _SECTOR_ERASE_S = 15.0  # 128 KB at 8-bit parallelism: 4 s by the data sheet of the STM32F405
 _MASS_ERASE_S = 70.0  # 1 MB at 8-bit parallelism: 32 s; there are chips with 2 MB
@@ -149,6 +150,9 @@ def synchronise(rounds: int = 4) -> Steps[None]:
         for _ in range(2):
             reply = yield Exchange(bytes([SYNC]), 1, _SYNC_S)
             if reply and reply[0] in (ACK, NACK):
+                if reply[0] == NACK:
+                    # It may have been the answer to something older, and the one to this 7F is still to come.
+                    yield Exchange(b"", BLOCK_BYTES, _QUIET_S)
                 return
             garbled = reply or garbled
         # 258 bytes are the longest rest of a command: 256 data bytes, a count and a checksum. Nothing but 7F would
