@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
 from esp32c3_rom import Esp32C3
+from support import built
 from tool import finish, start, wasmote
 from wires import PtyWire, TcpWire
 
@@ -220,3 +222,36 @@ def test_esp_load_ram(tmp_path: Path) -> None:
     assert chip.ran_at == entry
     assert bytes(chip.ram[entry + at] for at in range(64)) == code
     assert chip.begins == 0
+
+
+def test_esp_flash_of_the_board_itself() -> None:
+    """boards/esp32c3: what the ROM would start is at the start of the flash, and nothing else was written."""
+    image = built("esp32c3").with_suffix(".bin")
+    chip = Esp32C3()
+    with PtyWire(chip) as wire:
+        done = wasmote("flash", "esp32c3", "--port", wire.path, "--no-build", "--wait", 0)
+    assert done.code == 0, done.err
+    data = image.read_bytes()
+    assert data.startswith(bytes.fromhex("1d04dbae1d04dbae"))
+    assert chip.flash[: len(data)] == data
+    assert chip.erased_bytes == -(-len(data) // 4096) * 4096
+    assert done.result["verified"]
+
+
+def test_esp_load_ram_of_the_board_itself() -> None:
+    """The image for RAM, through the ROM's own loader: every segment in its place, started at its entry."""
+    image = built("esp32c3").with_name("wasmote-node-ram.bin")
+    chip = Esp32C3(knows_stub=False)
+    with PtyWire(chip) as wire:
+        config = FlashConfig(("esptool",), 0, esp_chip="esp32c3")
+        esp = Esp(wire.path, "esp32c3", config, 115200, progress=lambda _one: None, note=lambda _text: None)
+        esp.check()
+        esp.load_ram(image)
+    assert chip.begins == 0
+    with image.with_suffix(".elf").open("rb") as file:
+        elf = ELFFile(file)
+        assert chip.ran_at == elf["e_entry"]
+        for name in (".text", ".rodata", ".data"):
+            section = elf.get_section_by_name(name)
+            start = section["sh_addr"]
+            assert bytes(chip.ram[start + at] for at in range(section["sh_size"])) == section.data(), name

@@ -1,0 +1,40 @@
+/* main.c: a node on an ESP32-C3: one serial link, and all the RAM that remains for functions. */
+#include "board.h"
+#include "chip.h"
+#include "wasmote/node.h"
+
+extern uint32_t wm_pool_bottom[], wm_pool_top[];
+
+static bool idle(void)
+{
+    return !wm_serial_pump();
+}
+
+int main(void)
+{
+    static char ep[8 + 12 + 1] = "esp32c3-";
+    struct wm_link link;
+    wm_serial_init(&link, &wm_chip_uart); /* first: the interrupt may come as soon as the chip is set up */
+    wm_chip_init();
+    wm_chip_mac(ep + 8);
+    const char *reset = wm_chip_reset_cause();
+    const struct wm_node_config config = {
+        .links = &link,
+        .link_count = 1,
+        .pool = wm_pool_bottom,
+        .pool_bytes = (size_t)((uintptr_t)wm_pool_top - (uintptr_t)wm_pool_bottom),
+        .ep = ep,
+        .board = WM_BOARD_NAME,
+        .chip = BOARD_CHIP,
+        .reset = reset,
+    };
+    struct wm_node *node = wm_node_init(&config);
+    wm_serial_say("wasmote " WM_VERSION " " WM_BOARD_NAME " " BOARD_CHIP " reset: ", reset);
+    for (;;) {
+        const uint32_t now_ms = wm_port_now_ms();
+        const uint32_t wait_ms = wm_node_poll(node, now_ms);
+        while (wm_port_now_ms() - now_ms < wait_ms && idle()) {
+            wm_chip_sleep(idle);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+"""The ESP32-C3's two images: where their parts lie, how the chip would start them, of which instructions they are."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from elftools.elf.elffile import ELFFile
+from support import built
+
+from wasmote.adapters.boards import find_board
+from wasmote.adapters.project import Project
+from wasmote.adapters.tools import find_tool
+
+PROJECT = Project.find()
+NAME = "esp32c3"
+BOARD = find_board(PROJECT, NAME)
+PORT = PROJECT.firmware / "ports" / NAME
+
+# ESP32-C3 TRM 3.3: the RAM on the instruction bus is this much above itself on the data bus.
+RAM_ALIAS = 0x40380000 - 0x3FC80000
+RAM = range(0x3FC80000, 0x3FCE0000)
+IRAM = range(0x40380000, 0x403E0000)
+IROM = range(0x42000000, 0x42400000)  # the 4 MB that the ROM maps for direct boot
+ROM_DATA = 0x3FCD0000  # what the ROM uses while it loads an image lies above
+
+# RV32IMC with its csr instructions, as objdump spells them without aliases.
+_INSTRUCTIONS = frozenset(
+    (
+        "lui auipc jal jalr beq bne blt bge bltu bgeu lb lh lw lbu lhu sb sh sw addi slti sltiu xori ori andi slli "
+        "srli srai add sub sll slt sltu xor srl sra or and fence fence.i ecall ebreak csrrw csrrs csrrc csrrwi csrrsi "
+        "csrrci mret wfi mul mulh mulhsu mulhu div divu rem remu c.addi4spn c.lw c.sw c.nop c.addi c.jal c.li "
+        "c.addi16sp c.lui c.srli c.srai c.andi c.sub c.xor c.or c.and c.j c.beqz c.bnez c.slli c.lwsp c.jr c.mv c.ebreak c.jalr "
+        "c.add c.swsp unimp c.unimp"
+    ).split(" ")
+)
+
+
+def _image(suffix: str = "") -> Path:
+    return built(NAME).with_name(f"wasmote-node{suffix}.elf")
+
+
+def _symbols(elf: ELFFile) -> dict[str, int]:
+    return {symbol.name: symbol["st_value"] for symbol in elf.get_section_by_name(".symtab").iter_symbols()}
+
+
+def _sections(elf: ELFFile) -> dict[str, range]:
+    found = {name: elf.get_section_by_name(name) for name in (".text", ".stack", ".rodata", ".data", ".bss")}
+    return {name: range(one["sh_addr"], one["sh_addr"] + one["sh_size"]) for name, one in found.items()}
+
+
+def _inside(part: range, region: range) -> bool:
+    return region.start <= part.start and part.stop <= region.stop
+
+
+def _check_image() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("check_image", PORT / "check_image.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_direct_boot_image_lies_where_the_rom_maps_it() -> None:
+    image = _image()
+    binary = image.with_suffix(".bin").read_bytes()
+    with image.open("rb") as file:
+        elf = ELFFile(file)
+        parts, symbols = _sections(elf), _symbols(elf)
+        assert elf["e_entry"] == symbols["wm_entry"] == IROM.start + 8
+        assert _inside(parts[".text"], IROM)
+        # Constants: behind the code in flash, read through the data bus's window on it.
+        flash_at = {s["p_vaddr"]: s["p_paddr"] for s in elf.iter_segments("PT_LOAD") if s["p_filesz"]}
+        drom = BOARD.memory["drom"]["origin"]
+        rodata = parts[".rodata"]
+        assert rodata.start - drom == flash_at[rodata.start] - IROM.start == len(parts[".text"])
+        assert flash_at[parts[".data"].start] - IROM.start == symbols["wm_data_load"] - drom
+        for name, part in parts.items():
+            if name in (".text", ".rodata", ".data"):
+                data = elf.get_section_by_name(name).data()
+                at = flash_at[part.start] - IROM.start
+                assert binary[at : at + len(data)] == data, name
+        assert len(binary) == symbols["wm_data_load"] - drom + len(parts[".data"])
+        _check_ram(parts, symbols, RAM.start)
+        assert symbols["wm_guard_start"] < RAM.start
+
+
+def _check_ram(parts: dict[str, range], symbols: dict[str, int], bottom: int) -> None:
+    """The stack at the bottom, then static data, then the pool to the end of RAM; nothing overlaps."""
+    assert parts[".stack"].start == symbols["wm_stack_bottom"] == bottom
+    assert len(parts[".stack"]) == BOARD.budget["stack_bytes"]
+    in_ram = sorted((part for part in parts.values() if _inside(part, RAM)), key=lambda part: part.start)
+    for first, second in itertools.pairwise(in_ram):
+        assert first.stop <= second.start
+    assert in_ram[-1].stop <= symbols["wm_pool_bottom"] < symbols["wm_pool_top"] == RAM.stop
+    assert symbols["wm_pool_bottom"] % 8 == 0
+    assert symbols["wm_vectors"] % 256 == 0, "mtvec takes no other"
+
+
+@pytest.mark.slow
+def test_direct_boot_image_is_checked(tmp_path: Path) -> None:
+    check = _check_image()
+    good = _image().with_suffix(".bin").read_bytes()
+    assert check.fault(good) is None
+    assert "0xe9" in check.fault(b"\xe9" + good[1:]) or "twice" in check.fault(b"\xe9" + good[1:])
+    assert "offset 8" in check.fault(good[:8] + bytes(4) + good[12:])
+    assert "10 bytes" in check.fault(good[:10])
+    assert "maps" in check.fault(good + bytes(4 * 1024 * 1024))
+    bad = tmp_path / "bad.bin"
+    bad.write_bytes(good[:4] + bytes(4) + good[8:])
+    done = subprocess.run(
+        [sys.executable, PORT / "check_image.py", bad], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and "cannot be booted directly" in done.stderr
+
+
+@pytest.mark.slow
+def test_ram_image_has_code_and_data_in_different_memory() -> None:
+    with _image("-ram").open("rb") as file:
+        elf = ELFFile(file)
+        parts, symbols = _sections(elf), _symbols(elf)
+        assert _inside(parts[".text"], IRAM)
+        assert elf["e_entry"] == symbols["wm_entry"] and elf["e_entry"] in parts[".text"]
+        code = range(parts[".text"].start - RAM_ALIAS, parts[".text"].stop - RAM_ALIAS)
+        for name in (".stack", ".rodata", ".data", ".bss"):
+            assert _inside(parts[name], RAM)
+            assert parts[name].start >= code.stop, f"{name} would overwrite the code"
+        _check_ram(parts, symbols, code.stop)
+        assert parts[".data"].stop <= ROM_DATA and code.stop <= ROM_DATA
+        assert symbols["wm_data_load"] == symbols["wm_data_start"]
+        assert symbols["wm_guard_start"] == code.start
+        assert symbols["wm_pool_top"] - symbols["wm_pool_bottom"] >= 160 * 1024
+
+
+@pytest.mark.slow
+def test_ram_image_is_one_that_esptool_accepts() -> None:
+    """Its checksum and digest are right, and its segments are the ELF file's."""
+    image = _image("-ram")
+    packed = image.with_suffix(".bin")
+    esptool = find_tool("esptool")
+    assert esptool is not None and packed.is_file()
+    done = subprocess.run(
+        [esptool, "--chip", NAME, "image-info", packed], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"Checksum: 0x[0-9a-f]+ \(valid\)", done.stdout)
+    assert re.search(r"Validation hash: [0-9a-f]+ \(valid\)", done.stdout)
+    assert "Chip ID: 5 (ESP32-C3)" in done.stdout
+    segments = {
+        int(at, 16): int(length, 16)
+        for length, at in re.findall(r"^\s+\d+\s+0x([0-9a-f]+)\s+0x([0-9a-f]+)\s", done.stdout, re.MULTILINE)
+    }
+    with image.open("rb") as file:
+        elf = ELFFile(file)
+        parts = _sections(elf)
+        assert f"Entry point: {elf['e_entry']:#x}" in done.stdout
+    assert set(segments) == {parts[name].start for name in (".text", ".rodata", ".data")}
+    for name in (".text", ".rodata", ".data"):
+        assert len(parts[name]) <= segments[parts[name].start] < len(parts[name]) + 4
+    damaged = bytearray(packed.read_bytes())
+    damaged[100] ^= 1
+    other = packed.with_suffix(".damaged")
+    try:
+        other.write_bytes(damaged)
+        done = subprocess.run(
+            [esptool, "--chip", NAME, "image-info", other], capture_output=True, text=True, check=False
+        )
+        assert "(valid)" not in done.stdout
+    finally:
+        other.unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["", "-ram"])
+def test_image_has_only_the_chips_instructions(suffix: str) -> None:
+    image = _image(suffix)
+    with image.open("rb") as file:
+        elf = ELFFile(file)
+        parts, symbols = _sections(elf), _symbols(elf)
+    objdump = find_tool("riscv64-unknown-elf-objdump")
+    assert objdump is not None
+    text = subprocess.run(
+        [
+            *(objdump, "-d", "-M", "no-aliases", "--no-show-raw-insn", "-j", ".text"),
+            *(f"--start-address={symbols['wm_entry']:#x}", f"--stop-address={parts['.text'].stop:#x}", image),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    found = re.findall(r"^\s*[0-9a-f]+:\t(\S+)", text, re.MULTILINE)
+    assert len(found) > 30_000
+    assert set(found) <= _INSTRUCTIONS, sorted(set(found) - _INSTRUCTIONS)
+    assert {"mul", "wfi", "mret", "c.addi4spn"} <= set(found)
+    # mie, mip and the standard counters are not there: using them is an illegal instruction (TRM 1.4).
+    csrs = set(re.findall(r"\tcsrr\w+\s+.*?\b(m\w+|pmp\w+|cycle\w*|time\w*|instret\w*)\b", text))
+    assert csrs == {"mstatus", "mtvec", "mscratch", "mepc", "mcause", "pmpaddr0", "pmpaddr1", "pmpcfg0"}
