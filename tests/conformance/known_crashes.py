@@ -119,13 +119,15 @@ def name_subsection(size: int) -> bytes:
     return module([func_type(b"", b"")], [(0, b"")], after=section(0, names))
 
 
-def recursive(params: int, other_locals: int) -> str:
-    """A function that calls itself with its parameters, each a place further."""
+def recursive(params: int, frames: int) -> str:
+    """Functions that call themselves with their parameters, each a place further. They differ in their locals, so that
+    the last frame of one or the other ends just at the end of the stack, whatever its size."""
     passed = " ".join(f"(local.get {n % params})" for n in range(1, params + 1))
-    return (
-        f'(module (func $f (export "f") (param{" i32" * params}) (local{" i32" * other_locals})'
-        f" (call $f {passed})))"
-    )
+    functions = [
+        f'(func $f{n} (export "f{n}") (param{" i32" * params}) (local{" i32" * n}) (call $f{n} {passed}))'
+        for n in range(frames)
+    ]
+    return f"(module {' '.join(functions)})"
 
 
 # Functions of one f32 and one i32 parameter; the sums are in wasm3's registers, one for floats, one for the rest.
@@ -397,7 +399,7 @@ CASES = (
     Case(
         "562",
         "as 477, with i32s that are copied; a valid module",
-        recursive(31, 3),
+        recursive(24, 40),
         "survives trap:stack-wasm",
         "op_CopySlot_32",
     ),
