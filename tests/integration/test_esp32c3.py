@@ -31,15 +31,14 @@ IROM = range(0x42000000, 0x42400000)  # the 4 MB that the ROM maps for direct bo
 ROM_DATA = 0x3FCD0000  # what the ROM uses while it loads an image lies above
 
 # RV32IMC with its csr instructions, as objdump spells them without aliases.
-_INSTRUCTIONS = frozenset(
-    (
-        "lui auipc jal jalr beq bne blt bge bltu bgeu lb lh lw lbu lhu sb sh sw addi slti sltiu xori ori andi slli "
-        "srli srai add sub sll slt sltu xor srl sra or and fence fence.i ecall ebreak csrrw csrrs csrrc csrrwi csrrsi "
-        "csrrci mret wfi mul mulh mulhsu mulhu div divu rem remu c.addi4spn c.lw c.sw c.nop c.addi c.jal c.li "
-        "c.addi16sp c.lui c.srli c.srai c.andi c.sub c.xor c.or c.and c.j c.beqz c.bnez c.slli c.lwsp c.jr c.mv c.ebreak c.jalr "
-        "c.add c.swsp unimp c.unimp"
-    ).split(" ")
-)
+_RV32IMC = """
+    lui auipc jal jalr beq bne blt bge bltu bgeu lb lh lw lbu lhu sb sh sw addi slti sltiu xori ori andi slli srli srai
+    add sub sll slt sltu xor srl sra or and fence fence.i ecall ebreak csrrw csrrs csrrc csrrwi csrrsi csrrci mret wfi
+    mul mulh mulhsu mulhu div divu rem remu
+    c.addi4spn c.lw c.sw c.nop c.addi c.jal c.li c.addi16sp c.lui c.srli c.srai c.andi c.sub c.xor c.or c.and c.j
+    c.beqz c.bnez c.slli c.lwsp c.jr c.mv c.ebreak c.jalr c.add c.swsp unimp c.unimp
+"""
+_INSTRUCTIONS = frozenset(_RV32IMC.split())
 
 
 def _image(suffix: str = "") -> Path:
