@@ -82,6 +82,17 @@ def test_flash_says_so_when_the_node_is_not_heard(image: Path) -> None:
     assert done.error["verified"], "what was done is told all the same"
 
 
+def test_flash_of_a_board_whose_node_talks_on_other_pins(image: Path) -> None:
+    with PtyWire(Stm32Chip()) as wire:
+        done = wasmote("flash", "stm32f4discovery", "--port", wire.path, "--image", image)
+        assert done.code == 0, done.err
+        assert "on other pins than the bootloader" in done.err and "device" not in done.result
+    with PtyWire(Stm32Chip()) as wire, PtyWire(Stm32Chip(boot0=False)) as other:
+        words = ["--image", image, "--node-port", other.path, "--wait", 0.5]
+        done = wasmote("flash", "stm32f4discovery", "--port", wire.path, *words)
+    assert done.code == 7 and f"not heard on {other.path}" in done.words
+
+
 def test_flash_that_was_killed_goes_on(image: Path) -> None:
     chip = Stm32Chip()
     chip.flash[: len(DATA)] = bytes(len(DATA))  # an older image

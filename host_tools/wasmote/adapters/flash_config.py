@@ -41,6 +41,7 @@ class FlashConfig:
     reset_line: str = ""
     boot0_line: str = ""
     pins: tuple[str, ...] = ()
+    shares_port: bool = True  # the node talks where the bootloader listens
     dfu_usb: str = ""
     dfu_alt: int = 0
     openocd_config: tuple[str, ...] = ()
@@ -94,6 +95,7 @@ def _read(board: Board) -> FlashConfig:
         reset_line=lines[0],
         boot0_line=lines[1],
         pins=tuple(f"{line['uart']} (TX {line['tx']}, RX {line['rx']})" for line in uart.get("lines", ())),
+        shares_port=_shares_port(board.links.get("serial"), uart.get("lines", ())),
         dfu_usb=str(dfu.get("usb", "")),
         dfu_alt=int(dfu.get("alt", 0)),
         openocd_config=tuple(str(name) for name in flash.get(OPENOCD, {}).get("config", ())),
@@ -103,6 +105,13 @@ def _read(board: Board) -> FlashConfig:
         esp_load_ram=bool(esp.get("load_ram", False)),
         programmers=tuple(str(name) for name in board.usb.get("programmer", ())),
     )
+
+
+def _shares_port(node: Any, lines: Any) -> bool:
+    """The node's pins are among the bootloader's; True where board.toml does not tell."""
+    if not isinstance(node, Mapping) or "tx" not in node or not lines:
+        return True
+    return any((line["tx"], line["rx"]) == (node["tx"], node["rx"]) for line in lines)
 
 
 def _sectors(groups: Any, origin: int) -> tuple[Sector, ...]:

@@ -52,6 +52,7 @@ class Job:
     image: Path
     given: Path | None
     baud: int | None
+    node_port: str
     node_baud: int
     unlock: bool
     dry_run: bool
@@ -96,6 +97,11 @@ class Stages:
 @click.argument("board")
 @click.option("--port", "-p", metavar="PORT", help="Its serial port; otherwise the one that looks like it.")
 @click.option(
+    "--node-port",
+    metavar="PORT",
+    help="The serial port on which the node talks, where that is another one: for its first words.",
+)
+@click.option(
     "--method", "-m", type=click.Choice(METHODS), help="Otherwise the first that fits and is there."
 )
 @click.option(
@@ -135,6 +141,7 @@ def command(
     session: Session,
     board: str,
     port: str | None,
+    node_port: str | None,
     method: str | None,
     image: Path | None,
     build_first: bool,
@@ -163,6 +170,7 @@ def command(
         image=_image(session, project, found, image, build_first),
         given=image,
         baud=baud,
+        node_port=node_port or ("" if way.method == STM32_UART and not config.shares_port else way.port),
         node_baud=int(serial["baud"]) if isinstance(serial, dict) and "baud" in serial else 115200,
         unlock=unlock,
         dry_run=dry_run,
@@ -246,7 +254,11 @@ def _flash_stm32_uart(job: Job) -> None:
         if not reset and job.config.leave:
             output.note(f"it has been started; so that it starts by itself: {job.config.leave}")
         stages.close()
-        _greet(job, chip.line)
+        if job.node_port == job.way.port:
+            _greet(job, chip.line)  # on the line that is open, so that no word is missed
+        else:
+            chip.line.close()
+            _greet_on_port(job)
 
 
 # ---- a board that runs MicroPython ----
@@ -355,19 +367,22 @@ def _flash_by_programmer(job: Job) -> None:
         programmer = Programmer(job.board.name, job.config, address, data, progress=stages, note=output.note)
         {DFU: programmer.dfu, OPENOCD: programmer.openocd, ST_FLASH: programmer.st_flash}[job.way.method]()
     job.result["verified"] = True
-    if job.way.port:
-        _greet_on_port(job)
-    else:
-        output.note("no --port was given, so the node's own words are not waited for")
+    _greet_on_port(job)
 
 
 # ---- the node's first words ----
 
 
 def _greet_on_port(job: Job) -> None:
-    if job.wait_s > 0:
-        with SerialLine(job.way.port, job.node_baud) as line:
-            _greet(job, line)
+    """Open the node's port for its first words, if one is known."""
+    if job.wait_s == 0 or job.dry_run:
+        return
+    if not job.node_port:
+        why = "the node talks on other pins than the bootloader" if job.way.port else "no port was named"
+        job.session.output.note(f"{why}, so its first words are not waited for (--node-port)")
+        return
+    with SerialLine(job.node_port, job.node_baud) as line:
+        _greet(job, line)
 
 
 def _greet(job: Job, line: SerialLine) -> None:
