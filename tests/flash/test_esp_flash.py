@@ -85,6 +85,17 @@ def test_esp_flash_writes_and_verifies(image: Path) -> None:
     assert done.result["verified"] and done.result["method"] == "esptool"
 
 
+def test_esp_flash_of_the_real_board() -> None:
+    """What `wasmote build esp32c3` makes arrives byte for byte."""
+    image = built("esp32c3").with_name("wasmote-node.bin").read_bytes()
+    chip = Esp32C3()
+    with PtyWire(chip) as wire:
+        done = wasmote("flash", "esp32c3", "--port", wire.path, "--wait", 0)
+    assert done.code == 0, done.err
+    assert chip.flash[: len(image)] == image
+    assert done.result["bytes"] == len(image)
+
+
 def test_esp_flash_that_was_killed_starts_over(image: Path) -> None:
     chip = Esp32C3()
     process: subprocess.Popen[str] | None = None
