@@ -18,7 +18,7 @@ from wasmote.adapters.boards import find_board
 from wasmote.adapters.project import Project
 from wasmote.adapters.tools import find_tool
 from wasmote.protocol.conformance import suite
-from wasmote.protocol.conformance.results import COLUMNS, FileResult, junit, total
+from wasmote.protocol.conformance.results import COLUMNS, FileResult, NodeResult, junit, total
 from wasmote.protocol.conformance.suite import File
 
 WHY_NOT = core_suite.missing()
@@ -206,7 +206,7 @@ def test_junit_tells_failed_from_skipped() -> None:
     passed.passed["return"] += 3
     failed.wrong.append("b.wast:1: \x01<&")
     skipped.refused["limit: too many"] += 2
-    root = ElementTree.fromstring(junit([passed, failed, skipped], "suite"))
+    root = ElementTree.fromstring(junit([NodeResult("", [passed, failed, skipped])], "suite"))
     (suite_,) = root
     assert (suite_.get("tests"), suite_.get("failures"), suite_.get("skipped")) == ("3", "1", "1")
     assert [case.get("name") for case in suite_] == ["a", "b", "c"]

@@ -1,4 +1,5 @@
-"""The tests that come with the tools: that they are what own_cases.py makes, and that nodes and engine pass them."""
+"""The tests that come with the tools: that they are what own_cases.py makes, and that the engine passes
+them. Nodes: tests/integration/test_conformance_boards.py."""
 
 from __future__ import annotations
 
@@ -9,10 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wasmote.adapters import own_suite
-from wasmote.adapters.boards import find_board
-from wasmote.adapters.conformance import run_file
-from wasmote.adapters.project import Project
-from wasmote.adapters.tools import find_tool
 from wasmote.protocol.conformance.own import call_line, module_line, parse
 from wasmote.protocol.conformance.results import total
 
@@ -33,19 +30,6 @@ def test_engine_passes_its_own_cases() -> None:
     assert whole.passed["invalid"] > 1000 and whole.passed["malformed"] > 100
     assert whole.passed["unsupported"] > 50 and whole.passed["valid"] > 250
     assert whole.passed["return"] > 1000 and whole.passed["trap"] > 200
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("board", [report.STM32, report.RV32])
-async def test_emulated_chip_passes_the_own_cases(board: str) -> None:
-    emulator = find_board(Project.find(), board).emulate["command"][0]
-    if find_tool(emulator) is None:
-        pytest.skip(f"{emulator} is not installed")
-    async with report.running(board) as client:
-        for file in own_suite.read():
-            (result,) = await run_file(client, file)
-            assert result.wrong == []
-            assert not result.refused and not result.skipped
 
 
 @given(st.lists(st.binary(max_size=60), min_size=1, max_size=6), st.binary(max_size=20))

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from wasmote.adapters import own_suite, wast
 from wasmote.adapters.conformance import run_file
+from wasmote.adapters.project import Project
 from wasmote.cli.base import Session
 from wasmote.cli.base import command as make_command
+from wasmote.cli.conformance_boards import emulated_boards, raise_failures, run_boards
+from wasmote.cli.conformance_output import print_boards, print_node, tests_failed, write
 from wasmote.cli.node import open_node, run
-from wasmote.errors import FailedError, InputError, LocalError
-from wasmote.protocol.conformance.results import FileResult, junit, reasons, total
+from wasmote.errors import InputError
+from wasmote.protocol.conformance.results import FileResult, NodeResult, junit, total
 from wasmote.protocol.conformance.suite import SUBSET, File
 
-_SHOWN = 10  # of what failed
+_NAME = "wasmote.conformance"
 
 
 @make_command()
@@ -37,8 +40,20 @@ _SHOWN = 10  # of what failed
 @click.option(
     "--junit", "junit_file", type=click.Path(path_type=Path), metavar="FILE", help="Write JUnit XML, too."
 )
+@click.option(
+    "--emulated", is_flag=True, help="Instead of -t: every board with an emulator, one after the other."
+)
+@click.option(
+    "--board", "boards", multiple=True, metavar="BOARD", help="Of these only this one; may be repeated."
+)
 def command(
-    session: Session, suite: Path | None, subset: bool, names: tuple[str, ...], junit_file: Path | None
+    session: Session,
+    suite: Path | None,
+    subset: bool,
+    names: tuple[str, ...],
+    junit_file: Path | None,
+    emulated: bool,
+    boards: tuple[str, ...],
 ) -> None:
     """Prove by tests that a node runs WebAssembly as it must.
 
@@ -47,20 +62,37 @@ def command(
 
     Modules are installed as `conformance-N`, called, and removed again. Other functions are left alone, but take memory
     that the tests may need. What a node may refuse (beyond a limit, a feature that it does not have) is counted apart.
+
+    With --emulated or --board the boards' images are built, run in their emulators, and compared in one table.
     """
-    files, count = _files(suite, subset, names)
-    results = run(_run(session, files, count))
+    if emulated or boards:
+        _on_boards(session, boards, list(_files(suite, subset, names)[0]), junit_file)
+        return
+    session.target()  # where there is none, that is said before a suite is read
+    results = run(_run(session, *_files(suite, subset, names)))
     if junit_file is not None:
-        _write(junit_file, junit(results, "wasmote.conformance"))
-    _print(session, results)
+        write(junit_file, junit([NodeResult("", results)], _NAME))
+    print_node(session, results)
     whole = total(results)
     if whole.wrong:
-        more = [f"and {len(whole.wrong) - _SHOWN} more"] if len(whole.wrong) > _SHOWN else []
-        raise FailedError(
-            f"{len(whole.wrong)} of {whole.commands} tests failed",
-            cause="\n".join([*whole.wrong[:_SHOWN], *more]),
-            next_step="report these lines with the node's description (`wasmote info`)",
+        raise tests_failed(whole.wrong, whole.commands)
+
+
+def _on_boards(
+    session: Session, names: Sequence[str], files: Sequence[File], junit_file: Path | None
+) -> None:
+    if click.get_current_context().find_root().get_parameter_source("target") == ParameterSource.COMMANDLINE:
+        raise InputError(
+            "-t names a node that is there; --emulated and --board start nodes of their own",
+            next_step="leave out one of them",
         )
+    project = Project.find()
+    runs = run_boards(session, project, emulated_boards(project, names), files)
+    nodes = [one.result for one in runs]
+    if junit_file is not None:
+        write(junit_file, junit(nodes, _NAME))
+    print_boards(session, nodes)
+    raise_failures(runs)
 
 
 def _files(suite: Path | None, subset: bool, names: Iterable[str]) -> tuple[Iterable[File], int]:
@@ -96,49 +128,3 @@ async def _run(session: Session, files: Iterable[File], count: int) -> list[File
                 results += await run_file(node.client, file)
                 bar.update(done + 1)
     return results
-
-
-def _print(session: Session, results: list[FileResult]) -> None:
-    whole = total(results)
-    rows = [_row(result) for result in [*results, whole]]
-    columns = {
-        "file": "file",
-        "passed": "passed",
-        "failed": "failed",
-        "refused": "refused",
-        "skipped": "skipped",
-        "why": "refused or skipped because",
-    }
-    value = {"files": [_json(result) for result in results], "all": _json(whole)}
-    session.output.table(rows, columns, value=value)
-
-
-def _row(result: FileResult) -> dict[str, Any]:
-    return {
-        "file": result.name,
-        "passed": result.passed.total(),
-        "failed": len(result.wrong),
-        "refused": result.refused.total(),
-        "skipped": result.skipped.total(),
-        "why": reasons(result.refused + result.skipped),
-    }
-
-
-def _json(result: FileResult) -> dict[str, Any]:
-    return {
-        "name": result.name,
-        "passed": result.passed,
-        "refused": result.refused,
-        "skipped": result.skipped,
-        "failed": result.wrong,
-        "ms": round((result.elapsed_s or 0.0) * 1000, 1),
-    }
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise LocalError(
-            f"cannot write {path}", cause=error.strerror or str(error), next_step="give another file"
-        ) from error

@@ -54,6 +54,16 @@ class FileResult:
         return cls(**fields)
 
 
+@dataclass
+class NodeResult:
+    """What came out on one node. name: of its board, or "" where there is one node only. stopped: why it was not asked
+    all files, or ""."""
+
+    name: str
+    files: list[FileResult] = field(default_factory=list)
+    stopped: str = ""
+
+
 def total(results: Sequence[FileResult], name: str = "all") -> FileResult:
     """The sum."""
     result = FileResult(name)
@@ -68,23 +78,29 @@ def reasons(counts: Counts) -> str:
     return ", ".join(f"{n} {text}" for text, n in ordered)
 
 
-def junit(results: Sequence[FileResult], suite: str) -> str:
-    """JUnit XML: a test case a file."""
+def junit(nodes: Sequence[NodeResult], suite: str) -> str:
+    """JUnit XML: a test suite a node, a test case a file. A node that was not asked everything has an error, too."""
     root = ElementTree.Element("testsuites")
-    failures = sum(1 for result in results if result.wrong)
+    for node in nodes:
+        _add_suite(root, node, f"{suite}.{node.name}" if node.name else suite)
+    ElementTree.indent(root)
+    return f"<?xml version='1.0' encoding='utf-8'?>\n{ElementTree.tostring(root, encoding='unicode')}\n"
+
+
+def _add_suite(root: ElementTree.Element, node: NodeResult, name: str) -> None:
     top = ElementTree.SubElement(
         root,
         "testsuite",
-        name=suite,
-        tests=str(len(results)),
-        failures=str(failures),
-        errors="0",
-        skipped=str(sum(1 for result in results if _is_skipped(result))),
-        time=f"{sum(result.elapsed_s or 0.0 for result in results):.3f}",
+        name=name,
+        tests=str(len(node.files) + bool(node.stopped)),
+        failures=str(sum(1 for result in node.files if result.wrong)),
+        errors=str(int(bool(node.stopped))),
+        skipped=str(sum(1 for result in node.files if _is_skipped(result))),
+        time=f"{sum(result.elapsed_s or 0.0 for result in node.files):.3f}",
     )
-    for result in results:
+    for result in node.files:
         case = ElementTree.SubElement(
-            top, "testcase", classname=suite, name=result.name, time=f"{result.elapsed_s or 0.0:.3f}"
+            top, "testcase", classname=name, name=result.name, time=f"{result.elapsed_s or 0.0:.3f}"
         )
         if result.wrong:
             failure = ElementTree.SubElement(case, "failure", message=f"{len(result.wrong)} failed")
@@ -96,8 +112,9 @@ def junit(results: Sequence[FileResult], suite: str) -> str:
         said += [f"refused: {reasons(result.refused)}"] if result.refused else []
         said += [f"skipped: {reasons(result.skipped)}"] if result.skipped else []
         ElementTree.SubElement(case, "system-out").text = _xml_text("\n".join(said))
-    ElementTree.indent(root)
-    return f"<?xml version='1.0' encoding='utf-8'?>\n{ElementTree.tostring(root, encoding='unicode')}\n"
+    if node.stopped:
+        case = ElementTree.SubElement(top, "testcase", classname=name, name="all files", time="0.000")
+        ElementTree.SubElement(case, "error", message="not all was tested").text = _xml_text(node.stopped)
 
 
 def _is_skipped(result: FileResult) -> bool:
