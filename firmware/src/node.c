@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "coap/registration.h"
 #include "resources/resource.h"
 
 struct wm_node {
@@ -14,6 +15,7 @@ struct wm_node {
     struct wm_jobs          jobs;
     struct wm_uploads       uploads;
     struct wm_env           env;
+    struct wm_registration  registration;
     struct wm_heap_keeper   keeper;
     uint32_t                log_seen, swept_ms;
     uint32_t                job_seen; /* order of the job that was last seen running */
@@ -86,6 +88,9 @@ static uint32_t tend(struct wm_node *node)
     if (node->log_seen != wm_log_next()) {
         node->log_seen = wm_log_next();
         wm_coap_notify(&node->coap, WM_KEY_LOG);
+    }
+    if (node->config.register_at != NULL) {
+        wm_registration_poll(&node->registration, node->env.now_ms);
     }
     const uint32_t wait_ms = wm_coap_poll(&node->coap, node->env.now_ms);
     flush(node);
@@ -184,6 +189,10 @@ struct wm_node *wm_node_init(const struct wm_node_config *config)
                                   .max_retransmit = config->max_retransmit,
                                   .seed = seed,
                               });
+    if (config->register_at != NULL) {
+        wm_registration_init(&node->registration, &node->coap, config->register_at, config->ep, config->register_lifetime_s,
+                             now_ms);
+    }
     wm_log_printf(now_ms, WM_LOG_INFO, "started, version " WM_VERSION ", reset: %s", config->reset);
     return node;
 }

@@ -48,11 +48,13 @@ async def running(board_name: str, *arguments: str, sanitize: bool = True) -> As
 
 
 @contextlib.asynccontextmanager
-async def started(board_name: str, *arguments: str, sanitize: bool = True) -> AsyncIterator[Emulator]:
+async def started(
+    board_name: str, *arguments: str, sanitize: bool = True, forward: tuple[str, int] | None = None
+) -> AsyncIterator[Emulator]:
     """A node on this machine, with its pid and its uri; a chip runs in its emulator, behind a bridge in this process.
 
-    The host's node has sanitizers unless the test says otherwise. Fails if it ends with anything but 0, as it does
-    when a sanitizer has found something."""
+    The host's node has sanitizers unless the test says otherwise. forward: where a chip's own requests go. Fails
+    if it ends with anything but 0, as it does when a sanitizer has found something."""
     board = find_board(Project.find(), board_name)
     if not board.is_host and find_tool(board.emulate["command"][0]) is None:
         pytest.skip(f"{board.emulate['command'][0]} is not installed")
@@ -61,6 +63,7 @@ async def started(board_name: str, *arguments: str, sanitize: bool = True) -> As
         board,
         built(board_name, Variant(sanitize=sanitize and board.is_host)),
         arguments=arguments,
+        forward=forward,
         on_text=said.append,
     )
     async with emulator:

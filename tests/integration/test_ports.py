@@ -51,7 +51,8 @@ class _Line:
             data = data[os.write(self._fd, data) :]
 
     def frame(self, timeout_s: float = 10.0) -> bytes:
-        """The next frame's content: its first byte, then a message (FCS checked and removed) or text."""
+        """The next frame's content: its first byte, then a message (FCS checked and removed) or text. The node's own
+        requests (docs/PROTOCOL.md, 3.7) come when they come, and are left out."""
         deadline = time.monotonic() + timeout_s
         while True:
             raw, end, rest = self._buffer.partition(b"\xc0")
@@ -63,7 +64,9 @@ class _Line:
                 if body[0] != 0xA9:
                     return body
                 assert _fcs(body[:-2]).to_bytes(2, "little") == body[-2:]
-                return body[:-2]
+                if not 0 < body[2] < 32:
+                    return body[:-2]
+                continue
             ready, _, _ = select.select([self._fd], [], [], max(0.0, deadline - time.monotonic()))
             assert ready, f"no frame in {timeout_s} s, only {self._buffer!r}"
             data = os.read(self._fd, 65536)

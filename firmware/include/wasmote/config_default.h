@@ -47,6 +47,10 @@
 #define WM_PEER_ADDR_BYTES 20 /* longest link-level address: IPv6, port, scope */
 #endif
 
+#ifndef WM_REGISTER_LIFETIME_S
+#define WM_REGISTER_LIFETIME_S 900 /* of a registration at a directory; renewed after half to three quarters of it */
+#endif
+
 /* ---- uploads ---- */
 #ifndef WM_UPLOADS
 #define WM_UPLOADS 2 /* block-wise request bodies in progress */

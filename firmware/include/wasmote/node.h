@@ -29,6 +29,8 @@ struct wm_node_config {
     uint32_t              boot_count;
     uint32_t              ack_timeout_ms; /* 0: WM_COAP_ACK_TIMEOUT_MS */
     uint8_t               max_retransmit; /* 0: WM_COAP_MAX_RETRANSMIT */
+    const struct wm_peer *register_at;    /* resource directory to register with (docs/PROTOCOL.md 3.7); NULL: none */
+    uint32_t              register_lifetime_s; /* 0: WM_REGISTER_LIFETIME_S; at most 14 days */
 };
 
 /* Start the node, or start it again with everything forgotten (tests). Asserts a sound config. */

@@ -17,6 +17,8 @@ struct host_options {
     const char *ep; /* NULL: make one */
     uint32_t    ack_timeout_ms; /* 0: default; the same for max_retransmit */
     uint8_t     max_retransmit;
+    const char *directory;  /* coap://HOST[:PORT]; NULL: do not register */
+    uint32_t    lifetime_s; /* 0: default */
 };
 
 /* Fill opt from the command line. Prints and exits for --help, --version and mistakes. */
@@ -28,6 +30,9 @@ void host_options_parse(struct host_options *opt, int argc, char **argv);
 int host_udp_open(struct wm_link *link, const char *bind_to, uint16_t port);
 uint16_t host_udp_port(void);
 const char *host_udp_uri_host(void); /* an address under which this machine reaches the node */
+
+/* Where `coap://HOST[:PORT]` is, as a peer of this socket. Prints why not and exits. */
+void host_udp_find(struct wm_peer *peer, const char *uri);
 
 /* Sleep until datagrams have come, a signal, or HOST_NAP_MS have passed; take those that are there.
  * One system call, where there is only this socket to wait for. */

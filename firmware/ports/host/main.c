@@ -90,6 +90,10 @@ int main(int argc, char **argv)
     if (pool == NULL) {
         host_fail(EXIT_SYSTEM, "no memory for a pool of %zu bytes; ask for less with --pool", opt.pool_bytes);
     }
+    struct wm_peer directory;
+    if (opt.directory != NULL) {
+        host_udp_find(&directory, opt.directory);
+    }
     const struct wm_node_config config = {
         .links = links,
         .link_count = link_count,
@@ -101,6 +105,8 @@ int main(int argc, char **argv)
         .reset = "power",
         .ack_timeout_ms = opt.ack_timeout_ms,
         .max_retransmit = opt.max_retransmit,
+        .register_at = opt.directory != NULL ? &directory : NULL,
+        .register_lifetime_s = opt.lifetime_s,
     };
     struct wm_node *node = wm_node_init(&config);
 

@@ -21,6 +21,8 @@ static const char help[] =
     "  --ep NAME           the node's identity, at most 63 bytes (default: made from this machine)\n"
     "  --ack-timeout-ms N  CoAP ACK_TIMEOUT (default 2000)\n"
     "  --max-retransmit N  CoAP MAX_RETRANSMIT, 1 to 255 (default 4)\n"
+    "  --register URI      make the node known to the CoAP resource directory at coap://HOST[:PORT]\n"
+    "  --lifetime SECONDS  of that registration, renewed before it ends (default 900)\n"
     "  --help, --version\n"
     "\n"
     "Prints a line for each way in when it is ready, and then nothing more on standard output:\n"
@@ -52,7 +54,7 @@ static unsigned long long number(const char *option, const char *text, unsigned 
 
 void host_options_parse(struct host_options *opt, int argc, char **argv)
 {
-    enum { PORT = 1, BIND, NO_UDP, SERIAL, POOL, EP, ACK_TIMEOUT, MAX_RETRANSMIT, HELP, VERSION };
+    enum { PORT = 1, BIND, NO_UDP, SERIAL, POOL, EP, ACK_TIMEOUT, MAX_RETRANSMIT, REGISTER, LIFETIME, HELP, VERSION };
     static const struct option options[] = {
         {"port", required_argument, NULL, PORT},
         {"bind", required_argument, NULL, BIND},
@@ -62,6 +64,8 @@ void host_options_parse(struct host_options *opt, int argc, char **argv)
         {"ep", required_argument, NULL, EP},
         {"ack-timeout-ms", required_argument, NULL, ACK_TIMEOUT},
         {"max-retransmit", required_argument, NULL, MAX_RETRANSMIT},
+        {"register", required_argument, NULL, REGISTER},
+        {"lifetime", required_argument, NULL, LIFETIME},
         {"help", no_argument, NULL, HELP},
         {"version", no_argument, NULL, VERSION},
         {NULL, 0, NULL, 0},
@@ -97,6 +101,12 @@ void host_options_parse(struct host_options *opt, int argc, char **argv)
         case MAX_RETRANSMIT:
             opt->max_retransmit = (uint8_t)number("--max-retransmit", optarg, 1, 255, false);
             break;
+        case REGISTER:
+            opt->directory = optarg;
+            break;
+        case LIFETIME:
+            opt->lifetime_s = (uint32_t)number("--lifetime", optarg, 1, 14u * 24u * 3600u, false);
+            break;
         case HELP:
             fputs(help, stdout);
             exit(EXIT_STOPPED);
@@ -113,5 +123,8 @@ void host_options_parse(struct host_options *opt, int argc, char **argv)
     }
     if (!opt->udp && !opt->serial) {
         host_fail(EXIT_BAD_USAGE, "--no-udp leaves no way in; add --serial");
+    }
+    if (!opt->udp && opt->directory != NULL) {
+        host_fail(EXIT_BAD_USAGE, "--register goes by UDP; leave out --no-udp");
     }
 }

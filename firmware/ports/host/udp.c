@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
@@ -354,6 +355,50 @@ int host_udp_open(struct wm_link *link, const char *bind_to, uint16_t port)
     udp.rx_filled = BATCH;
     *link = (struct wm_link){.name = "udp", .recv = udp_recv, .send = udp_send, .flush = udp_flush, .dropped = udp_dropped};
     return udp.fd;
+}
+
+void host_udp_find(struct wm_peer *peer, const char *uri)
+{
+    static const char scheme[] = "coap://";
+    char              text[300], *host = text, *port = NULL;
+    const bool        coap = strncmp(uri, scheme, sizeof scheme - 1) == 0;
+    const int         len = coap ? snprintf(text, sizeof text, "%s", uri + sizeof scheme - 1) : -1;
+    size_t            host_len = 0;
+    if (len > 0 && (size_t)len < sizeof text) {
+        if (text[len - 1] == '/') {
+            text[len - 1] = '\0';
+        }
+        if (text[0] == '[') {
+            host++;
+            host_len = strcspn(host, "]");
+            port = host[host_len] == ']' ? host + host_len + 1 : NULL;
+        } else {
+            host_len = strcspn(host, ":");
+            port = host + host_len;
+        }
+    }
+    if (host_len == 0 || port == NULL || (port[0] != '\0' && port[0] != ':') || strpbrk(host, "/?#@") != NULL) {
+        host_fail(EXIT_BAD_USAGE, "--register %s: expected coap://HOST or coap://HOST:PORT", uri);
+    }
+    const char *service = port[0] == ':' ? port + 1 : "5683";
+    host[host_len] = '\0';
+    union address own;
+    socklen_t     own_len = sizeof own;
+    (void)getsockname(udp.fd, &own.any, &own_len);
+    struct addrinfo *found = NULL;
+    const struct addrinfo wanted = {
+        .ai_family = own.any.sa_family, .ai_socktype = SOCK_DGRAM, .ai_flags = AI_V4MAPPED | AI_NUMERICSERV};
+    const int err = getaddrinfo(host, service, &wanted, &found);
+    if (err != 0) {
+        host_fail(EXIT_UNAVAILABLE, "--register %s: %s (from %s): check the name, and --bind", uri, gai_strerror(err),
+                  udp.uri_host);
+    }
+    union address a;
+    memset(&a, 0, sizeof a);
+    memcpy(&a, found->ai_addr, found->ai_addrlen);
+    freeaddrinfo(found);
+    memset(peer, 0, sizeof *peer); /* link 0: UDP is the first */
+    peer_encode(peer, &a);
 }
 
 uint16_t host_udp_port(void)

@@ -15,6 +15,8 @@ int main(void)
     struct wm_link link;
     wm_serial_init(&link, &wm_chip_uart); /* first: the interrupt may come as soon as the chip is set up */
     wm_chip_init();
+    /* A bridge passes it on to the directory that it was told of; one that was not resets it, and the node asks less often. */
+    static const struct wm_peer line = {.link = 0};
     const struct wm_node_config config = {
         .links = &link,
         .link_count = 1,
@@ -24,6 +26,7 @@ int main(void)
         .board = WM_BOARD_NAME,
         .chip = BOARD_CHIP,
         .reset = "unknown",
+        .register_at = &line,
     };
     struct wm_node *node = wm_node_init(&config);
     wm_serial_say("wasmote " WM_VERSION " " WM_BOARD_NAME " ", BOARD_CHIP);

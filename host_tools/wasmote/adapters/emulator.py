@@ -40,7 +40,8 @@ class Emulator:
 
     udp_port: of its CoAP address on loopback, 0 for any. serial: offer a raw serial device too (host), or instead of
     the UDP address (chips have one serial port; without a bridge it is free for others). arguments: more options for
-    the host's image. on_text: called with each line that the node or its emulator prints.
+    the host's image. forward: host and port of the CoAP server that gets a chip's own requests. on_text: called with
+    each line that the node or its emulator prints.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Emulator:
         udp_port: int = 0,
         serial: bool = False,
         arguments: Sequence[str] = (),
+        forward: tuple[str, int] | None = None,
         on_text: Callable[[str], None] | None = None,
         ready_timeout_s: float = 20.0,
     ) -> None:
@@ -66,6 +68,7 @@ class Emulator:
         self._port = udp_port
         self._serial = serial
         self._arguments = list(arguments)
+        self._forward = forward
         self._on_text = on_text or (lambda _line: None)
         self._ready_timeout_s = ready_timeout_s
         self._process: asyncio.subprocess.Process | None = None
@@ -157,6 +160,7 @@ class Emulator:
         self._bridge = SerialBridge(
             f"unix:{socket}",
             bind=("127.0.0.1", self._port),
+            forward=self._forward,
             on_text=self._line,
             ready_timeout_s=self._ready_timeout_s,
         )
@@ -235,6 +239,12 @@ class Emulator:
         try:
             async with asyncio.timeout(self._ready_timeout_s):
                 while not complete():
+                    if (
+                        self._process is not None
+                        and self._process.returncode is not None
+                        and self._reader is not None
+                    ):
+                        await self._reader  # its last words
                     self._check_alive()
                     await self._found.wait()
                     self._found.clear()

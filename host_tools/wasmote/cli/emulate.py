@@ -10,6 +10,7 @@ import click
 
 from wasmote.adapters import build as builder
 from wasmote.adapters.boards import find_board
+from wasmote.adapters.coap import parse_address
 from wasmote.adapters.emulator import Emulator
 from wasmote.adapters.project import Project
 from wasmote.cli.base import Session
@@ -29,6 +30,10 @@ from wasmote.protocol.target import COAP_PORT
 @click.option("--sanitize", is_flag=True, help="Host: the image with sanitizers.")
 @click.option("--pool", metavar="BYTES", help="Host: memory for functions; a suffix k or M is understood.")
 @click.option("--ep", metavar="NAME", help="Host: the node's identity.")
+@click.option("--register", "directory", metavar="URI",
+              help="CoAP resource directory that the node shall register with: coap://HOST[:PORT].")  # fmt: skip
+@click.option("--lifetime", "lifetime_s", metavar="SECONDS", type=click.IntRange(1, 14 * 24 * 3600),
+              help="Host: of that registration; it is renewed before.")  # fmt: skip
 def command(
     session: Session,
     board: str,
@@ -38,6 +43,8 @@ def command(
     sanitize: bool,
     pool: str | None,
     ep: str | None,
+    directory: str | None,
+    lifetime_s: int | None,
 ) -> None:
     """Run a node of BOARD on this machine until Ctrl-C.
 
@@ -56,16 +63,34 @@ def command(
             f"{board} has not been built", next_step=f"`wasmote build {board}`, or give --build."
         )
     arguments: list[str] = []
-    for option, value in (("--pool", pool), ("--ep", ep)):
+    for option, value in (("--pool", pool), ("--ep", ep), ("--lifetime", lifetime_s)):
         if value is not None:
             if not found.is_host:
                 raise InputError(
-                    f"{option} is for the host; {board} is a chip with memory and a name of its own",
+                    f"{option} is for the host; {board} is a chip with settings of its own",
                     next_step="leave it out",
                 )
-            arguments += [option, value]
+            arguments += [option, str(value)]
+    forward = None
+    if directory is not None:
+        host, at = parse_address(directory, COAP_PORT)
+        if found.is_host:
+            arguments += ["--register", f"coap://{f'[{host}]' if ':' in host else host}:{at}"]
+        elif serial:
+            raise InputError(
+                "--register with --serial: nobody would pass on what the node says",
+                next_step="leave out --serial, or connect it by `wasmote bridge PORT --forward URI`",
+            )
+        else:
+            forward = (host, at)
     emulator = Emulator(
-        found, image, udp_port=port, serial=serial, arguments=arguments, on_text=session.output.note
+        found,
+        image,
+        udp_port=port,
+        serial=serial,
+        arguments=arguments,
+        forward=forward,
+        on_text=session.output.note,
     )
     asyncio.run(_run(session, emulator))
 
