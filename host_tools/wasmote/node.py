@@ -258,7 +258,7 @@ class Node:
         before anything is sent, TrapError, ApplicationError, RefusedError, UnansweredError (it may have run),
         UnreachableError.
         """
-        name, export = await self._export(function)
+        name, export = await self.find_export(function)
         payload, content_format = _call_body(function, export, args, input)
         method = messages.FETCH if fetch else messages.POST
         # The plain path calls the default export; it is named here so that what was checked is what runs.
@@ -274,6 +274,27 @@ class Node:
             raise error_from_reply(reply, f"{function} {'failed' if ran else 'was refused'}")
         return _call_result(function, export, reply.payload, time.monotonic() - began_s)
 
+    async def find_export(self, function: str) -> tuple[str, Export]:
+        """The function and the export that NAME, NAME/EXPORT or NAME/:N means; asks the node for those that it was not
+        asked for before. Raises InputError for an export that is not there, RefusedError for a function."""
+        name, _, wanted = function.partition("/")
+        check_name(name)
+        info = self._known.get(name) or await self.info(name)
+        refs = [export.ref for export in info.exports]
+        listed = f"its exports: {', '.join(refs) or 'none'}"
+        if not wanted and info.default is None:
+            step = f"name one: {name}/{refs[0]}" if refs else "push a module that exports a function"
+            raise InputError(f"'{name}' has no default export", cause=listed, next_step=step)
+        export = info.find(wanted or info.default or "")
+        if export is not None:
+            return name, export
+        self._known.pop(name, None)
+        raise InputError(
+            f"'{name}' has no export '{wanted}'",
+            cause=listed,
+            next_step=f"check the spelling, or look with `wasmote info {name}`",
+        )
+
     async def start(
         self,
         function: str,
@@ -284,7 +305,7 @@ class Node:
     ) -> str:
         """Start a call in the background and give the job's id. Asking twice with one job_id never runs it
         twice."""
-        name, export = await self._export(function)
+        name, export = await self.find_export(function)
         payload, content_format = _call_body(function, export, args, input)
         chosen = job_id or f"j{secrets.token_hex(4)}"
         check_name(chosen, "job id")
@@ -435,25 +456,6 @@ class Node:
         if not reply.ok:
             raise error_from_reply(reply, f"cannot read {what}", steps=steps)
         return reply
-
-    async def _export(self, function: str) -> tuple[str, Export]:
-        name, _, wanted = function.partition("/")
-        check_name(name)
-        info = self._known.get(name) or await self.info(name)
-        refs = [export.ref for export in info.exports]
-        listed = f"its exports: {', '.join(refs) or 'none'}"
-        if not wanted and info.default is None:
-            step = f"name one: {name}/{refs[0]}" if refs else "push a module that exports a function"
-            raise InputError(f"'{name}' has no default export", cause=listed, next_step=step)
-        export = info.find(wanted or info.default or "")
-        if export is not None:
-            return name, export
-        self._known.pop(name, None)
-        raise InputError(
-            f"'{name}' has no export '{wanted}'",
-            cause=listed,
-            next_step=f"check the spelling, or look with `wasmote info {name}`",
-        )
 
     def _counters(self) -> tuple[int, int, int, float]:
         traffic = self.traffic

@@ -9,7 +9,20 @@ from wasmote.cli.lazy import LazyGroup
 # Only these lines change when a command is added.
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Server": {
+        "serve": ("serve", "run a fleet server"),
+        "status": ("status", "what the server is and has"),
+        "keys": ("keys", "who may do what on a server that others reach"),
         "engine": ("engine", "what keeps the fleet's data, and what an acknowledged write survives"),
+    },
+    "Nodes": {
+        "adopt": ("adopt", "take a node into the fleet"),
+        "nodes": ("nodes", "the fleet's nodes, and what is on one"),
+    },
+    "Functions": {
+        "publish": ("publish", "put a function into the repository"),
+        "functions": ("functions", "what is published"),
+        "push": ("push", "install a published function on a node"),
+        "call": ("call", "call a function on a node"),
     },
 }
 

@@ -126,6 +126,14 @@ def load_wasm(path: Path) -> Compiled:
     return Compiled(name, data, module, section, path.parent)
 
 
+def with_default_section(compiled: Compiled, name: str) -> bytes:
+    """The module; one without a `wasmote` section gets it, from its exports: its memory is cut to what it uses."""
+    if compiled.section is not None:
+        return compiled.data
+    heap = None if compiled.module.heap_base is None else 0
+    return with_section(compiled.data, Section(name=name, abi=ABI_VERSION, heap=heap))
+
+
 def output_path(compiled: Compiled) -> Path:
     """Where `compile` writes without -o: build/apps/NAME.wasm for an app of this repository, else beside its source.
     NAME is the folder's, so that two versions of one function have a file each."""

@@ -31,16 +31,7 @@ def print_result(session: Session, result: CallResult, out_file: str | None = No
     `-`). Raises InputError if that cannot be written."""
     ms = round(result.elapsed_s * 1000, 1)
     if result.kind == "bytes":
-        if out_file not in (None, "-"):
-            assert out_file is not None
-            _write(out_file, result.output)
-            session.output.note(f"{out_file}: {size_text(len(result.output))}")
-            if session.output.json:
-                session.output.emit({"bytes": len(result.output), "out": out_file, "ms": ms})
-        elif session.output.json:
-            session.output.emit({**_stream_json(result.output), "ms": ms})
-        else:
-            session.output.raw(result.output)
+        print_stream(session, result.output, out_file, ms)
         return
     pairs = list(zip(result.results, result.numbers, strict=True))
     converted = [values.to_json(kind, value) for kind, value in pairs]
@@ -48,6 +39,19 @@ def print_result(session: Session, result: CallResult, out_file: str | None = No
     session.output.emit(
         {"value": value, "ms": ms}, " ".join(values.to_text(kind, number) for kind, number in pairs)
     )
+
+
+def print_stream(session: Session, output: bytes, out_file: str | None, ms: float) -> None:
+    """An output stream, as print_result has it."""
+    if out_file is not None and out_file != "-":
+        _write(out_file, output)
+        session.output.note(f"{out_file}: {size_text(len(output))}")
+        if session.output.json:
+            session.output.emit({"bytes": len(output), "out": out_file, "ms": ms})
+    elif session.output.json:
+        session.output.emit({**_stream_json(output), "ms": ms})
+    else:
+        session.output.raw(output)
 
 
 def size_text(size_bytes: int) -> str:

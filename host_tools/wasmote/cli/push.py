@@ -13,7 +13,6 @@ from wasmote.cli.calls import size_text
 from wasmote.cli.node import hex_etag, open_node, run, time_text
 from wasmote.errors import InputError, RefusedError
 from wasmote.node import Pushed, Validator, check_name
-from wasmote.protocol.section import ABI_VERSION, Section, with_section
 
 
 @make_command()
@@ -86,9 +85,7 @@ def _explain_offset(refused: RefusedError, source: str, added: int) -> None:
 
 def _add_section(session: Session, compiled: apps.Compiled, name: str) -> bytes:
     base = compiled.module.heap_base
-    module = with_section(
-        compiled.data, Section(name=name, abi=ABI_VERSION, heap=None if base is None else 0)
-    )
+    module = apps.with_default_section(compiled, name)
     memory = (
         "it gets all the memory that it declares (it exports no __heap_base)"
         if base is None

@@ -1,0 +1,49 @@
+"""`wasmote fleet serve`: run a fleet server."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from wasmote.cli.base import Session
+from wasmote.cli.base import command as base_command
+from wasmote.errors import InputError
+from wasmote_fleet.cli.data import data_option
+from wasmote_fleet.server.addresses import parse_listen
+from wasmote_fleet.server.serve import Settings, Started, serve
+
+
+@base_command()
+@click.option("--http", default="127.0.0.1:8080", show_default=True, metavar="ADDRESS[:PORT]", help="HTTP.")
+@click.option(
+    "--coap",
+    default="127.0.0.1:5683",
+    show_default=True,
+    metavar="ADDRESS[:PORT]",
+    help="CoAP; loopback only.",
+)
+@data_option
+def command(session: Session, http: str, coap: str, data: str) -> None:
+    """Run a fleet server until Ctrl-C or SIGTERM.
+
+    It listens on this machine only, where it asks for no key. With --http at any other address each request takes a key
+    (`wasmote fleet keys add ROLE`), and there must be one. When told to stop, it takes no more requests and lets those
+    that run end; told again, it drops them. What it acknowledged is in its data, and there again when it starts.
+    """
+    settings = Settings(data, parse_listen(http, 8080), parse_listen(coap, 5683))
+    if not settings.coap.loopback:
+        raise InputError(
+            f"CoAP does not listen at {settings.coap}",
+            cause="it carries no keys here yet, so whoever reaches it could use it",
+            next_step="give --coap a loopback address, such as 127.0.0.1:5683",
+        )
+
+    def started(at: Started) -> None:
+        keys = "needs a key" if at.keys_needed else "this machine only"
+        session.output.emit(
+            {"http": at.http, "coap": at.coap, "data": at.data, "keys_needed": at.keys_needed},
+            f"{at.http} ({keys}), {at.coap}; data in {at.data}. Ctrl-C stops.",
+        )
+
+    asyncio.run(serve(settings, started, session.output.warning))

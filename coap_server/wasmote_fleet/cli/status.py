@@ -1,0 +1,24 @@
+"""`wasmote fleet status`: what the server is and has."""
+
+from __future__ import annotations
+
+from wasmote.cli.base import Session
+from wasmote.cli.base import command as base_command
+from wasmote_fleet.cli.client import Client, server_options
+
+
+@base_command()
+@server_options
+def command(session: Session, server: str, key: str | None) -> None:
+    """Say what the server is and has."""
+    status = Client(server, key).get("status")
+    engine = status["engine"]
+    rows = [
+        {"what": "version", "is": status["version"]},
+        {"what": "nodes", "is": str(status["nodes"])},
+        {"what": "functions", "is": str(status["functions"])},
+        {"what": "requests at nodes", "is": str(status["requests_at_nodes"])},
+        {"what": "data", "is": f"{engine['driver']} {engine['version']}, {engine['location']}"},
+        {"what": "a write survives", "is": engine["durability"]},
+    ]
+    session.output.table(rows, {"what": "WHAT", "is": "IS"}, value=status)

@@ -1,0 +1,82 @@
+"""The repository by CoAP: GET /functions is a link list, GET /functions/{name} the latest module, by Block2.
+
+Nodes that can fetch do it here. CoAP carries no keys yet, so it is for loopback addresses only.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import aiocoap
+from aiocoap import resource
+from aiocoap.error import BadRequest, NotFound
+
+from wasmote.errors import InputError
+from wasmote.protocol.messages import FORMAT_BYTES, FORMAT_LINKS
+from wasmote_fleet.repository import Repository, UnknownFunction
+
+# The server's own log; what matters comes back as a reply.
+_LOGGER = "wasmote.coap-server"
+
+
+class _List(resource.Resource):  # type: ignore[misc]
+    """/functions"""
+
+    def __init__(self, repository: Repository) -> None:
+        super().__init__()
+        self._repository = repository
+
+    async def render_get(self, _request: aiocoap.Message) -> aiocoap.Message:
+        links = [
+            f'</functions/{found.name}>;ct={FORMAT_BYTES};title="{found.version}"'
+            for found in await self._repository.latest()
+        ]
+        return aiocoap.Message(payload=",".join(links).encode(), content_format=FORMAT_LINKS)
+
+
+class _Modules(resource.Resource, resource.PathCapable):  # type: ignore[misc]
+    """/functions/{name}"""
+
+    def __init__(self, repository: Repository) -> None:
+        super().__init__()
+        self._repository = repository
+
+    async def render_get(self, request: aiocoap.Message) -> aiocoap.Message:
+        if len(request.opt.uri_path) != 1:
+            raise NotFound
+        try:
+            found = await self._repository.find(request.opt.uri_path[0])
+            module = await self._repository.read(found.digest)
+        except UnknownFunction:
+            raise NotFound from None
+        except InputError as error:
+            raise BadRequest(error.message) from None
+        return aiocoap.Message(
+            payload=module, content_format=FORMAT_BYTES, etag=bytes.fromhex(found.digest)[:8]
+        )
+
+
+class CoapServer:
+    """`async with`: answers at host and port meanwhile."""
+
+    def __init__(self, host: str, port: int, repository: Repository) -> None:
+        self._bind = (host, port)
+        self._site = resource.Site()
+        self._site.add_resource(
+            [".well-known", "core"], resource.WKCResource(self._site.get_resources_as_linkheader)
+        )
+        self._site.add_resource(["functions"], _List(repository))
+        self._site.add_resource(["functions"], _Modules(repository))
+        self._context: aiocoap.Context | None = None
+
+    async def __aenter__(self) -> CoapServer:
+        self._context = await aiocoap.Context.create_server_context(
+            self._site, bind=self._bind, loggername=_LOGGER, transports=["simplesocketserver"]
+        )
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        if self._context is not None:
+            await self._context.shutdown()

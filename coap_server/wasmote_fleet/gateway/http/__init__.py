@@ -1,0 +1,1 @@
+"""The gateway by HTTP: a plain REST interface of its own, described by /openapi.json."""

@@ -1,0 +1,182 @@
+"""/api/v1/nodes: the fleet, what is on its nodes, and calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from wasmote.node import check_name
+from wasmote.protocol import values
+from wasmote.protocol.answers import CallResult, FunctionInfo
+from wasmote_fleet.gateway.http.body import (
+    BYTES,
+    JSON,
+    MAX_INPUT_BYTES,
+    MAX_JSON_BYTES,
+    need_type,
+    parse_json,
+    read_body,
+    read_object,
+)
+from wasmote_fleet.gateway.http.problems import HttpProblem
+from wasmote_fleet.gateway.http.services import deadline, query, services
+from wasmote_fleet.gateway.nodes import FleetNode
+
+
+async def list_all(request: Request) -> Response:
+    query(request)
+    return JSONResponse({"nodes": [_node_json(node) for node in await services(request).nodes.list()]})
+
+
+async def adopt(request: Request) -> Response:
+    query(request)
+    wanted = await read_object(request, {"uri": str}, required=("uri",))
+    node, created = await services(request).nodes.adopt(wanted["uri"])
+    return JSONResponse(_node_json(node), 201 if created else 200)
+
+
+async def get(request: Request) -> Response:
+    query(request)
+    return JSONResponse(_node_json(await services(request).nodes.get(request.path_params["node"])))
+
+
+async def remove(request: Request) -> Response:
+    query(request)
+    node = request.path_params["node"]
+    await services(request).nodes.remove(node)
+    await services(request).gateway.forget(node)
+    return Response(status_code=204)
+
+
+async def functions(request: Request) -> Response:
+    wait_s = deadline(query(request, "timeout_s").get("timeout_s"))
+    found = await services(request).gateway.functions(request.path_params["node"], deadline_s=wait_s)
+    return JSONResponse(
+        {
+            "functions": [
+                {"name": link.name, "size": link.size_bytes, "exports": list(link.exports)} for link in found
+            ]
+        }
+    )
+
+
+async def function(request: Request) -> Response:
+    wait_s = deadline(query(request, "timeout_s").get("timeout_s"))
+    info = await services(request).gateway.function(
+        request.path_params["node"], request.path_params["function"], deadline_s=wait_s
+    )
+    return JSONResponse(_info_json(info))
+
+
+async def push(request: Request) -> Response:
+    wait_s = deadline(query(request, "timeout_s").get("timeout_s"))
+    wanted = await read_object(request, {"function": str, "version": str}, required=())
+    name = request.path_params["function"]
+    check_name(name)
+    found = services(request)
+    version = await found.repository.find(wanted.get("function", name), wanted.get("version"))
+    module = await found.repository.read(version.digest)
+    pushed = await found.gateway.push(request.path_params["node"], name, module, deadline_s=wait_s)
+    return JSONResponse(
+        {
+            "node": request.path_params["node"],
+            "name": name,
+            "function": version.name,
+            "version": version.version,
+            "sha256": version.digest,
+            "size": pushed.size_bytes,
+            "created": pushed.created,
+            "ms": round(pushed.elapsed_s * 1000, 1),
+        },
+        201 if pushed.created else 200,
+    )
+
+
+async def remove_function(request: Request) -> Response:
+    wait_s = deadline(query(request, "timeout_s").get("timeout_s"))
+    await services(request).gateway.remove(
+        request.path_params["node"], request.path_params["function"], deadline_s=wait_s
+    )
+    return Response(status_code=204)
+
+
+async def call(request: Request) -> Response:
+    wait_s = deadline(query(request, "timeout_s").get("timeout_s"))
+    params = request.path_params
+    check_name(params["function"])
+    result = await services(request).gateway.call(
+        params["node"],
+        params["function"],
+        params.get("export"),
+        await _call_body(request),
+        deadline_s=wait_s,
+    )
+    if result.kind == "bytes":
+        return Response(result.output, media_type=BYTES)
+    return JSONResponse({"value": _value_json(result), "ms": round(result.elapsed_s * 1000, 1)})
+
+
+async def _call_body(request: Request) -> list[int | float | str] | bytes | None:
+    """Arguments, an input stream, or None for no body."""
+    body = await read_body(request, MAX_INPUT_BYTES)
+    if not body and not request.headers.get("content-type"):
+        return None
+    if need_type(request, JSON, BYTES) == BYTES:
+        return body
+    if len(body) > MAX_JSON_BYTES:
+        raise HttpProblem(
+            413,
+            "too-large",
+            f"the arguments have more than {MAX_JSON_BYTES} bytes",
+            next_step="send large data as application/octet-stream, to an export of bytes",
+        )
+    args = parse_json(body)
+    if not isinstance(args, list):
+        raise HttpProblem(
+            422, "body", "the arguments are no JSON array", next_step='send them as one, such as [20, "2.5"]'
+        )
+    for index, arg in enumerate(args):
+        if isinstance(arg, bool) or not isinstance(arg, int | float | str):
+            raise HttpProblem(
+                422,
+                "body",
+                f"argument {index + 1} is neither a number nor a text",
+                next_step="send numbers; an i64 beyond 2^53, NaN and the infinities as texts",
+            )
+    return args
+
+
+def _value_json(result: CallResult) -> Any:
+    """The number; a list where there are several results or none."""
+    converted = [
+        values.to_json(kind, value) for kind, value in zip(result.results, result.numbers, strict=True)
+    ]
+    return converted[0] if len(converted) == 1 else converted
+
+
+def _node_json(node: FleetNode) -> dict[str, Any]:
+    return {"id": node.id, "ep": node.ep, "uri": node.uri, "since": node.since, "device": dict(node.device)}
+
+
+def _info_json(info: FunctionInfo) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "version": info.version,
+        "size": info.size_bytes,
+        "sha256": info.sha256.hex(),
+        "default": info.default,
+        "exports": [
+            {
+                "name": export.name,
+                "index": export.index,
+                "params": list(export.params),
+                "results": list(export.results),
+                "kind": export.kind,
+                "pure": export.pure,
+                "idempotent": export.idempotent,
+            }
+            for export in info.exports
+        ],
+    }

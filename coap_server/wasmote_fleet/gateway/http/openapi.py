@@ -1,0 +1,370 @@
+"""The OpenAPI document, kept by hand; a test holds it to the routes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from wasmote import __version__
+
+Json = dict[str, Any]
+
+_NAME = r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,30}$"
+_NODE_ID = r"^[A-Za-z0-9_.~%@-]{1,200}$"
+_VERSION = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$"
+_NUMBER = {"type": "number"}
+_INTEGER = {"type": "integer"}
+_TEXT = {"type": "string"}
+_FLAG = {"type": "boolean"}
+_TYPES = {"type": "array", "items": _TEXT}
+
+
+async def document(_request: Request) -> Response:
+    """The document."""
+    return JSONResponse(DOCUMENT)
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _object(properties: Json, *, optional: tuple[str, ...] = ()) -> Json:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [name for name in properties if name not in optional],
+    }
+
+
+def _list(name: str, item: str) -> Json:
+    return _object({name: {"type": "array", "items": _ref(item)}})
+
+
+def _path(name: str, pattern: str | None = None) -> Json:
+    schema: Json = {"type": "string", "minLength": 1}
+    if pattern is not None:
+        schema["pattern"] = pattern
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _query(name: str, schema: Json, text: str) -> Json:
+    return {"name": name, "in": "query", "required": False, "schema": schema, "description": text}
+
+
+def _json(schema: Json) -> Json:
+    return {"application/json": {"schema": schema}}
+
+
+def _operation(
+    summary: str,
+    answers: dict[int, Json | None],
+    errors: tuple[int, ...] = (),
+    *,
+    parameters: tuple[Json, ...] = (),
+    body: Json | None = None,
+    body_required: bool = True,
+    description: str = "",
+) -> Json:
+    """answers: the content by status, None for none. errors: beside those that any request may get."""
+    responses: Json = {}
+    for status, content in answers.items():
+        responses[str(status)] = {"description": "done"} | ({"content": content} if content else {})
+    for status in (400, 401, 403, 503, *errors):
+        responses[str(status)] = {"$ref": "#/components/responses/Problem"}
+    operation: Json = {"summary": summary, "responses": responses}
+    if description:
+        operation["description"] = description
+    if parameters:
+        operation["parameters"] = list(parameters)
+    if body is not None:
+        operation["requestBody"] = {"required": body_required, "content": body}
+    return operation
+
+
+_FN = _path("name", _NAME)
+_NODE = _path("node", _NODE_ID)
+_ON_NODE = (_NODE, _path("function", _NAME))
+_EXPORT = {
+    **_path("export"),
+    "description": "The export's name, or :N for the one with index N, where the name does not fit a path.",
+}
+_TIMEOUT = _query(
+    "timeout_s",
+    {"type": "number", "minimum": 0.1, "maximum": 300, "default": 30},
+    "When to give up, in seconds.",
+)
+_WANTED = _query("version", {"type": "string", "pattern": _VERSION}, "Otherwise the latest.")
+_WASM = {"application/wasm": {"schema": {"type": "string", "format": "binary"}}}
+_OCTETS = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+# What a node may answer, or not.
+_BY_NODE = (404, 413, 422, 429, 500, 502, 504)
+
+_CALL: Json = {
+    "answers": {200: {**_json(_ref("Result")), **_OCTETS}},
+    "errors": (*_BY_NODE, 408, 415),
+    "body": {
+        **_json({"type": "array", "items": {"type": ["number", "string"]}}),
+        **_OCTETS,
+    },
+    "body_required": False,
+    "description": "An export of numbers takes its arguments as a JSON array; an i64 beyond 2^53, NaN and the "
+    "infinities are texts, also in the result. An export of bytes takes and gives application/octet-stream. A call is "
+    "not repeated unless its export is declared pure or idempotent: after 504 it may have run. Status 422 with a type "
+    "that ends in `application` is the function's own answer.",
+}
+
+_PATHS: Json = {
+    "/health": {
+        "get": _operation(
+            "whether the server answers; takes no key", {200: _json(_object({"status": _TEXT}))}
+        )
+    },
+    "/openapi.json": {"get": _operation("this document", {200: _json({"type": "object"})})},
+    "/api/v1/status": {"get": _operation("what the server is and has", {200: _json(_ref("Status"))})},
+    "/api/v1/functions": {
+        "get": _operation("the functions in the repository", {200: _json(_list("functions", "Version"))})
+    },
+    "/api/v1/functions/{name}": {
+        "get": _operation(
+            "a function: its module's imports and exports, its versions",
+            {200: _json(_ref("Function"))},
+            (404, 422),
+            parameters=(_FN, _WANTED),
+        ),
+        "put": _operation(
+            "publish a module as the latest version",
+            {200: _json(_ref("Published")), 201: _json(_ref("Published"))},
+            (408, 409, 413, 415, 422),
+            parameters=(
+                _FN,
+                _query(
+                    "version",
+                    {"type": "string", "pattern": _VERSION},
+                    "Otherwise the module's own, or the first digits of its SHA-256.",
+                ),
+                _query("replace", _FLAG, "Also if this version is another module now."),
+            ),
+            body=_WASM,
+        ),
+        "delete": _operation(
+            "forget a version, or all of them",
+            {204: None},
+            (404, 422),
+            parameters=(
+                _FN,
+                _query("version", {"type": "string", "pattern": _VERSION}, "Otherwise all of them."),
+            ),
+        ),
+    },
+    "/api/v1/functions/{name}/module": {
+        "get": _operation(
+            "the module's bytes; the ETag is their SHA-256",
+            {200: _WASM, 304: None},
+            (404, 422),
+            parameters=(_FN, _WANTED),
+        )
+    },
+    "/api/v1/nodes": {
+        "get": _operation("the fleet", {200: _json(_list("nodes", "Node"))}),
+        "post": _operation(
+            "take a node into the fleet by its address",
+            {200: _json(_ref("Node")), 201: _json(_ref("Node"))},
+            (408, 409, 413, 415, 422, 502, 504),
+            body=_json(
+                {
+                    **_object({"uri": _TEXT}),
+                    "additionalProperties": False,
+                }
+            ),
+        ),
+    },
+    "/api/v1/nodes/{node}": {
+        "get": _operation("a node", {200: _json(_ref("Node"))}, (404, 422), parameters=(_NODE,)),
+        "delete": _operation("let a node go", {204: None}, (404, 422), parameters=(_NODE,)),
+    },
+    "/api/v1/nodes/{node}/functions": {
+        "get": _operation(
+            "what is on a node",
+            {200: _json(_list("functions", "Installed"))},
+            _BY_NODE,
+            parameters=(_NODE, _TIMEOUT),
+        )
+    },
+    "/api/v1/nodes/{node}/functions/{function}": {
+        "get": _operation(
+            "a function on a node",
+            {200: _json(_ref("OnNode"))},
+            _BY_NODE,
+            parameters=(*_ON_NODE, _TIMEOUT),
+        ),
+        "put": _operation(
+            "push a function of the repository to a node",
+            {200: _json(_ref("Pushed")), 201: _json(_ref("Pushed"))},
+            (*_BY_NODE, 408, 415),
+            parameters=(*_ON_NODE, _TIMEOUT),
+            body=_json(
+                {
+                    **_object(
+                        {
+                            "function": {"type": "string", "pattern": _NAME},
+                            "version": {"type": "string", "pattern": _VERSION},
+                        },
+                        optional=("function", "version"),
+                    ),
+                    "additionalProperties": False,
+                }
+            ),
+            body_required=False,
+            description="Without a body: the latest version of the function of this name.",
+        ),
+        "delete": _operation(
+            "remove a function from a node; that there is none is no error",
+            {204: None},
+            _BY_NODE,
+            parameters=(*_ON_NODE, _TIMEOUT),
+        ),
+        "post": _operation("call the default export", parameters=(*_ON_NODE, _TIMEOUT), **_CALL),
+    },
+    "/api/v1/nodes/{node}/functions/{function}/{export}": {
+        "post": _operation("call an export", parameters=(*_ON_NODE, _EXPORT, _TIMEOUT), **_CALL)
+    },
+}
+
+_VERSION_OF = {"name": _TEXT, "version": _TEXT, "sha256": _TEXT, "published_at": _NUMBER}
+_EXPORT_OF = _object(
+    {
+        "name": _TEXT,
+        "index": {"type": ["integer", "null"]},
+        "params": _TYPES,
+        "results": _TYPES,
+        "kind": {"type": "string", "enum": ["numbers", "bytes"]},
+        "pure": _FLAG,
+        "idempotent": _FLAG,
+    }
+)
+_OR_NULL = {"type": ["string", "null"]}
+_SCHEMAS: Json = {
+    "Problem": _object(
+        {
+            "type": {
+                "type": "string",
+                "description": "tag:wasmote,2026:problem/... names the kind of error.",
+            },
+            "title": {"type": "string", "description": "What failed."},
+            "status": _INTEGER,
+            "detail": {"type": "string", "description": "Why."},
+            "next_step": {"type": "string", "description": "What to do now."},
+            "function_status": {"type": "integer", "description": "The status that the function reported."},
+            "node": {"type": "object", "description": "What the node said (docs/PROTOCOL.md, 6)."},
+        },
+        optional=("detail", "function_status", "node"),
+    ),
+    "Status": _object(
+        {
+            "version": _TEXT,
+            "engine": {"type": "object"},
+            "nodes": _INTEGER,
+            "functions": _INTEGER,
+            "requests_at_nodes": _INTEGER,
+        }
+    ),
+    "Version": _object(_VERSION_OF),
+    "Module": _object(
+        {
+            "sha256": _TEXT,
+            "size": _INTEGER,
+            "name": _OR_NULL,
+            "version": _OR_NULL,
+            "default": _OR_NULL,
+            "exports": {"type": "array", "items": _EXPORT_OF},
+            "imports": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "module": _TEXT,
+                        "name": _TEXT,
+                        "kind": _TEXT,
+                        "params": {"type": ["array", "null"], "items": _TEXT},
+                        "results": {"type": ["array", "null"], "items": _TEXT},
+                    }
+                ),
+            },
+        }
+    ),
+    "Function": _object(
+        {**_VERSION_OF, "module": _ref("Module"), "versions": {"type": "array", "items": _ref("Version")}}
+    ),
+    "Published": _object({**_VERSION_OF, "created": _FLAG, "module": _ref("Module")}),
+    "Node": _object(
+        {
+            "id": _TEXT,
+            "ep": {
+                "type": "string",
+                "description": "What the node calls itself; the id is that, percent-encoded.",
+            },
+            "uri": _TEXT,
+            "since": _NUMBER,
+            "device": {
+                "type": "object",
+                "description": "What the node says of itself (docs/PROTOCOL.md, 3.1).",
+            },
+        }
+    ),
+    "Installed": _object({"name": _TEXT, "size": _INTEGER, "exports": _TYPES}),
+    "OnNode": _object(
+        {
+            "name": _TEXT,
+            "version": _TEXT,
+            "size": _INTEGER,
+            "sha256": _TEXT,
+            "default": _OR_NULL,
+            "exports": {"type": "array", "items": _EXPORT_OF},
+        }
+    ),
+    "Pushed": _object(
+        {
+            "node": _TEXT,
+            "name": _TEXT,
+            "function": _TEXT,
+            "version": _TEXT,
+            "sha256": _TEXT,
+            "size": _INTEGER,
+            "created": _FLAG,
+            "ms": _NUMBER,
+        }
+    ),
+    "Result": _object(
+        {
+            "value": {"description": "A number or a text; an array where there are several results or none."},
+            "ms": {"type": "number", "description": "From the gateway to the node and back."},
+        }
+    ),
+}
+
+DOCUMENT: Json = {
+    "openapi": "3.1.0",
+    "info": {
+        "title": "wasmote fleet",
+        "version": __version__,
+        "description": "WebAssembly functions on a fleet of microcontrollers. On a loopback address no key is needed; "
+        "elsewhere each request but GET /health takes one. Errors are problem documents (RFC 9457). 429 (a node) and "
+        "503 (the server) mean that nothing ran, and carry Retry-After.",
+    },
+    "security": [{"bearer": []}, {"basic": []}],
+    "paths": _PATHS,
+    "components": {
+        "securitySchemes": {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "basic": {"type": "http", "scheme": "basic", "description": "The key is the password."},
+        },
+        "responses": {
+            "Problem": {
+                "description": "What failed, why, and what to do.",
+                "content": {"application/problem+json": {"schema": _ref("Problem")}},
+            }
+        },
+        "schemas": _SCHEMAS,
+    },
+}

@@ -1,0 +1,31 @@
+"""/health and /api/v1/status."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from wasmote import __version__
+from wasmote_fleet.gateway.http.services import query, services
+
+
+async def health(_request: Request) -> Response:
+    """Anybody may ask, so it says nothing else."""
+    return JSONResponse({"status": "ok"})
+
+
+async def status(request: Request) -> Response:
+    """What this server is and has."""
+    query(request)
+    found = services(request)
+    return JSONResponse(
+        {
+            "version": __version__,
+            "engine": asdict(await found.engine.info()),
+            "nodes": len(await found.nodes.list()),
+            "functions": len(await found.repository.latest()),
+            "requests_at_nodes": found.gateway.busy,
+        }
+    )

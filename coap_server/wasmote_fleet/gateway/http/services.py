@@ -1,0 +1,73 @@
+"""What the endpoints use."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from wasmote_fleet.engine import Engine
+from wasmote_fleet.gateway.calls import Gateway
+from wasmote_fleet.gateway.http.problems import HttpProblem
+from wasmote_fleet.gateway.nodes import Nodes
+from wasmote_fleet.repository import Repository
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+DEADLINE_S = 30.0
+MAX_DEADLINE_S = 300.0
+MIN_DEADLINE_S = 0.1
+
+
+@dataclass(frozen=True)
+class Services:
+    """One for an application."""
+
+    engine: Engine
+    repository: Repository
+    nodes: Nodes
+    gateway: Gateway
+
+
+def services(request: Request) -> Services:
+    """Those of the application that got the request."""
+    found = request.app.state.services
+    assert isinstance(found, Services)
+    return found
+
+
+def query(request: Request, *known: str) -> dict[str, str]:
+    """The query's parameters, each once. Raises HttpProblem (400) for unknown or repeated ones."""
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name not in known or name in found:
+            raise HttpProblem(
+                400,
+                "query",
+                f"the parameter '{name}' is {'given twice' if name in found else 'not known here'}",
+                cause=f"known here: {', '.join(known) or 'none'}",
+                next_step="see /openapi.json",
+            )
+        found[name] = value
+    return found
+
+
+def deadline(text: str | None) -> float:
+    """The deadline that `timeout_s` asks for. Raises HttpProblem (400)."""
+    if text is None:
+        return DEADLINE_S
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not MIN_DEADLINE_S <= seconds <= MAX_DEADLINE_S:
+        raise HttpProblem(
+            400,
+            "query",
+            f"timeout_s is '{text}'",
+            cause=f"it is {MIN_DEADLINE_S:g} to {MAX_DEADLINE_S:g} seconds",
+            next_step="choose another one",
+        )
+    return seconds

@@ -1,0 +1,1 @@
+"""The server: opens, starts and stops all of it."""

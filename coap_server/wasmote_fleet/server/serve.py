@@ -1,0 +1,185 @@
+"""One fleet server: everything opened in order, run until it is told to stop, closed in the other order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from wasmote.adapters.validator import Validator
+from wasmote.errors import InputError
+from wasmote_fleet.engine import Engine, EngineError, open_engine
+from wasmote_fleet.gateway.calls import Gateway
+from wasmote_fleet.gateway.coap.site import CoapServer
+from wasmote_fleet.gateway.http.app import make_app
+from wasmote_fleet.gateway.keys import Keys
+from wasmote_fleet.gateway.nodes import AdoptedNodes
+from wasmote_fleet.repository import Repository
+from wasmote_fleet.server.addresses import Address, bind
+
+HOUSEKEEPING_S = 3600.0
+# Requests that run when the server is told to stop may go on for so long: the longest deadline, and a little.
+STOPPING_S = 310
+HEADER_BYTES = 16 * 1024
+CONNECTIONS = 1024
+
+
+@dataclass(frozen=True)
+class Settings:
+    """data: a file, or nats://HOST."""
+
+    data: str
+    http: Address
+    coap: Address
+
+
+@dataclass(frozen=True)
+class Started:
+    """What to tell who started the server. Ports are those that were got."""
+
+    http: str
+    coap: str
+    data: str
+    keys_needed: bool
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn without its own handling of signals: serve() has it, for everything. tell: called once it answers."""
+
+    def __init__(self, config: uvicorn.Config, tell: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._tell = tell
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._tell()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(
+    settings: Settings, started: Callable[[Started], None], log: Callable[[str], None] = lambda _line: None
+) -> None:
+    """Run until SIGTERM or SIGINT; requests that run then end first. A second signal ends them, too. started: called
+    once, when everything answers. log: what goes wrong in the background. Raises InputError, LocalError, EngineError,
+    MissingError."""
+    async with AsyncExitStack() as stack:
+        engine = await _open(settings.data)
+        stack.push_async_callback(engine.close)
+        keys = Keys(engine)
+        if not settings.http.loopback and not await keys.list():
+            raise InputError(
+                f"the server has no keys, and {settings.http} can be reached by others",
+                next_step="make one with `wasmote fleet keys add deploy`, or listen at 127.0.0.1 only",
+            )
+        validator = await asyncio.to_thread(Validator.load)
+        repository = Repository(engine, validator)
+        fleet = AdoptedNodes(engine)
+        gateway = await stack.enter_async_context(Gateway(fleet, validator))
+        coap_socket = bind(settings.coap, socket.SOCK_DGRAM, "CoAP", "--coap")
+        coap_at = _address_of(coap_socket)
+        coap_socket.close()  # aiocoap binds by itself; this says in time, and in words, if it cannot
+        http_socket = bind(settings.http, socket.SOCK_STREAM, "HTTP", "--http")
+        stack.callback(http_socket.close)
+        http_at = _address_of(http_socket)
+        await stack.enter_async_context(CoapServer(coap_at.host, coap_at.port, repository))
+        await stack.enter_async_context(_task(_housekeeping(engine, repository, log)))
+        app = make_app(
+            engine=engine,
+            repository=repository,
+            fleet=fleet,
+            gateway=gateway,
+            keys=None if settings.http.loopback else keys,
+        )
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=STOPPING_S,
+            h11_max_incomplete_event_size=HEADER_BYTES,
+        )
+        at = Started(f"http://{http_at}", f"coap://{coap_at}", settings.data, not settings.http.loopback)
+        http = _HttpServer(config, lambda: started(at))
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # bugs, not what clients send
+        with _signals(http), contextlib.suppress(asyncio.CancelledError):
+            await http.serve(sockets=[http_socket])
+
+
+async def _open(data: str) -> Engine:
+    if "://" not in data:
+        try:
+            await asyncio.to_thread(Path(data).parent.mkdir, parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"there is no place for {data}", cause=str(error), next_step="choose another one with --data"
+            ) from None
+    return await open_engine(data)
+
+
+@contextlib.contextmanager
+def _signals(http: uvicorn.Server) -> Iterator[None]:
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+
+    def told() -> None:
+        if http.should_exit:
+            http.force_exit = True
+            logging.getLogger("uvicorn.error").setLevel(
+                logging.CRITICAL
+            )  # or it tells of each that is dropped
+            task.cancel()
+        http.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+@asynccontextmanager
+async def _task(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _housekeeping(engine: Engine, repository: Repository, log: Callable[[str], None]) -> None:
+    """Of several servers, one at a time does it."""
+    holder = f"{socket.gethostname()}-{id(engine)}"
+    while True:
+        try:
+            lease = await engine.leases.acquire("housekeeping", holder, HOUSEKEEPING_S)
+            if lease is not None:
+                await repository.collect()
+                await engine.compact()
+        except EngineError as error:
+            log(f"housekeeping: {error}")
+        await engine.clock.sleep(HOUSEKEEPING_S)
+
+
+def _address_of(made: socket.socket) -> Address:
+    host, port = made.getsockname()[:2]
+    return Address(host, port)

@@ -1,0 +1,83 @@
+"""A real `wasmote fleet serve` for tests, and the command line against it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+STOP_S = 30.0
+
+
+@dataclass
+class FleetServer:
+    """A server that runs. http, coap: its addresses."""
+
+    http: str
+    coap: str
+    data: Path
+    process: subprocess.Popen[str]
+
+    def request(self, method: str, path: str, *, key: str | None = None, **options: Any) -> requests.Response:
+        """One request; path is sent as it is."""
+        headers = options.pop("headers", {}) | ({"Authorization": f"Bearer {key}"} if key else {})
+        return requests.request(method, self.http + path, headers=headers, timeout=60, **options)
+
+    def cli(self, *args: str, key: str | None = None) -> subprocess.CompletedProcess[str]:
+        """`wasmote --json fleet ARGS` against this server."""
+        variables = {**os.environ, "WASMOTE_FLEET": self.http} | ({"WASMOTE_FLEET_KEY": key} if key else {})
+        return run_cli(*args, variables=variables)
+
+    def tell(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def end(self) -> str:
+        """Wait until it has ended in order; what it wrote to stderr."""
+        _out, err = self.process.communicate(timeout=STOP_S)
+        assert self.process.returncode == 0, err
+        return err
+
+
+def run_cli(*args: str, variables: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """`wasmote --json fleet ARGS`."""
+    return subprocess.run(
+        [sys.executable, "-m", "wasmote", "--json", "fleet", *args],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=variables,
+        timeout=120,
+    )
+
+
+@contextmanager
+def fleet_server(data: Path, *options: str) -> Iterator[FleetServer]:
+    """A server at free ports, stopped afterwards unless it was already. It must not write anything to stderr."""
+    command = [sys.executable, "-m", "wasmote", "--json", "fleet", "serve", "--data", str(data)]
+    command += ["--coap", "127.0.0.1:0", *(options or ("--http", "127.0.0.1:0"))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise AssertionError(f"the server did not start: {process.communicate()[1]}")
+        at = json.loads(line)
+        server = FleetServer(at["http"].replace("0.0.0.0", "127.0.0.1"), at["coap"], data, process)
+        try:
+            yield server
+        finally:
+            if process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    assert server.end() == ""
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    raise
