@@ -21,6 +21,7 @@ from wasmote.errors import MissingError, WasmoteError
 
 HOST = "host"
 STM32 = "netduinoplus2"
+MPS2 = "mps2_an386"
 SANITIZER_OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=0",
     "UBSAN_OPTIONS": "print_stacktrace=1",

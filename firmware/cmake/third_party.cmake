@@ -81,3 +81,41 @@ add_library(wm_sha2 STATIC ${WM_TINYDTLS_DIR}/sha2/sha2.c)
 target_include_directories(wm_sha2 SYSTEM PUBLIC ${WM_TINYDTLS_DIR}/sha2 ${WM_TINYDTLS_DIR})
 target_compile_definitions(wm_sha2 PUBLIC _DTLS_TINYDTLS_H_ WITH_SHA256 SHA2_USE_INTTYPES_H PRIVATE HAVE_ASSERT_H NDEBUG)
 target_compile_options(wm_sha2 PRIVATE -w)
+
+# ---- lwIP ----
+# Only for a port that names the folder of its lwipopts.h. Out of link-time optimization: so its size can be told from the linker's
+# map (`wasmote size`).
+if(WM_PORT_LWIP_DIR)
+    set(WM_LWIP_DIR ${WM_THIRD_PARTY_DIR}/lwip-2.2.1/src)
+    if(NOT IS_DIRECTORY ${WM_LWIP_DIR})
+        message(FATAL_ERROR "${WM_LWIP_DIR} is missing. `wasmote build ${WM_BOARD}` fetches the sources, "
+                            "or set -DWM_THIRD_PARTY_DIR to where they are.")
+    endif()
+    add_library(wm_lwip STATIC
+        ${WM_LWIP_DIR}/core/def.c
+        ${WM_LWIP_DIR}/core/inet_chksum.c
+        ${WM_LWIP_DIR}/core/init.c
+        ${WM_LWIP_DIR}/core/ip.c
+        ${WM_LWIP_DIR}/core/mem.c
+        ${WM_LWIP_DIR}/core/memp.c
+        ${WM_LWIP_DIR}/core/netif.c
+        ${WM_LWIP_DIR}/core/pbuf.c
+        ${WM_LWIP_DIR}/core/timeouts.c
+        ${WM_LWIP_DIR}/core/udp.c
+        ${WM_LWIP_DIR}/core/ipv4/dhcp.c
+        ${WM_LWIP_DIR}/core/ipv4/etharp.c
+        ${WM_LWIP_DIR}/core/ipv4/icmp.c
+        ${WM_LWIP_DIR}/core/ipv4/igmp.c
+        ${WM_LWIP_DIR}/core/ipv4/ip4.c
+        ${WM_LWIP_DIR}/core/ipv4/ip4_addr.c
+        ${WM_LWIP_DIR}/core/ipv6/ethip6.c
+        ${WM_LWIP_DIR}/core/ipv6/icmp6.c
+        ${WM_LWIP_DIR}/core/ipv6/ip6.c
+        ${WM_LWIP_DIR}/core/ipv6/ip6_addr.c
+        ${WM_LWIP_DIR}/core/ipv6/mld6.c
+        ${WM_LWIP_DIR}/core/ipv6/nd6.c
+        ${WM_LWIP_DIR}/netif/ethernet.c
+    )
+    target_include_directories(wm_lwip SYSTEM PUBLIC ${WM_LWIP_DIR}/include ${WM_PORT_LWIP_DIR})
+    target_compile_options(wm_lwip PRIVATE -w -fno-lto)
+endif()

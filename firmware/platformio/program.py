@@ -46,7 +46,8 @@ def fetch_sources():
     """The third-party C sources, by the command that knows their pins."""
     pins = tomllib.loads((ROOT / "firmware" / "third_party.toml").read_text(encoding="utf-8"))["source"]
     folder = ROOT / "build" / "third_party"
-    if all((folder / f"{pin['name']}-{pin['version']}" / ".wasmote-sha256").is_file() for pin in pins):
+    common = [pin for pin in pins if "ports" not in pin]
+    if all((folder / f"{pin['name']}-{pin['version']}" / ".wasmote-sha256").is_file() for pin in common):
         return
     for command in ([sys.executable, "-m", "wasmote"], [ROOT / ".venv" / "bin" / "wasmote"]):
         try:

@@ -70,8 +70,8 @@ async def test_host_node_agrees_over_coap(request: pytest.FixtureRequest) -> Non
 
 @needs_suite
 @pytest.mark.slow
-@pytest.mark.parametrize("board", [report.STM32, report.RV32])
-async def test_emulated_chip_agrees_over_slipmux(board: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("board", [report.MPS2, report.STM32, report.RV32])
+async def test_emulated_chip_agrees(board: str, request: pytest.FixtureRequest) -> None:
     emulator = find_board(Project.find(), board).emulate["command"][0]
     if find_tool(emulator) is None:
         pytest.skip(f"{emulator} is not installed")

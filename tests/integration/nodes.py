@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from support import HOST, STM32, built
+from support import HOST, MPS2, STM32, built
 
 from wasmote.adapters import apps
 from wasmote.adapters.boards import find_board
@@ -25,6 +25,7 @@ from wasmote.protocol.module import encode_unsigned
 
 __all__ = [
     "HOST",
+    "MPS2",
     "STM32",
     "app",
     "free_bytes",

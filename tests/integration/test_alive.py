@@ -23,7 +23,7 @@ import aiocoap
 import cbor2
 import pytest
 from aiocoap.numbers.types import ACK, CON
-from nodes import HOST, STM32, app, host_port, running, started
+from nodes import HOST, MPS2, STM32, app, host_port, running, started
 
 from wasmote.adapters import apps
 from wasmote.adapters.emulator import Emulator
@@ -35,14 +35,14 @@ RV32 = "qemu_virt_rv32"
 ENDLESS_FUEL = 4_000_000_000  # ten seconds of it and more; the node cuts it to its own limit
 REQUESTS = 100
 ROUNDS = 3
-BOUND_S = {HOST: 0.050, STM32: 0.200, RV32: 0.200}
-BOARDS = [HOST, *(pytest.param(board, marks=pytest.mark.slow) for board in (STM32, RV32))]
+BOUND_S = {HOST: 0.050, STM32: 0.200, RV32: 0.200, MPS2: 0.200}
+BOARDS = [HOST, *(pytest.param(board, marks=pytest.mark.slow) for board in (STM32, RV32, MPS2))]
 POOL = {HOST: ("--pool", "256M")}
 
 # What a function can do to come to the next loop turn or call as late as it can, per board: f64.sqrt is the operation
 # that takes the longest for a byte of code, and the module is as long as the board installs.
-ROOTS = {HOST: 250_000, STM32: 14_000, RV32: 14_000}
-PAGES = {HOST: 1024, STM32: 1, RV32: 1}
+ROOTS = {HOST: 250_000, STM32: 14_000, RV32: 14_000, MPS2: 14_000}
+PAGES = {HOST: 1024, STM32: 1, RV32: 1, MPS2: 1}
 
 
 def _wat(name: str, text: str, folder: Path) -> bytes:

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 from nodes import app, metrics, running
-from support import STM32, built
+from support import MPS2, STM32, built
 
 from wasmote.adapters.boards import find_board
 from wasmote.adapters.image import image_size
@@ -37,7 +37,7 @@ def _nesting(board: str) -> int:
     return int(found[1])
 
 
-@pytest.mark.parametrize("name", [STM32, RV32])
+@pytest.mark.parametrize("name", [STM32, RV32, MPS2])
 async def test_worst_stack_leaves_a_margin(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     board, image = find_board(Project.find(), name), built(name)
     if find_tool(board.emulate["command"][0]) is None:

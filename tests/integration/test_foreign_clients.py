@@ -1,4 +1,5 @@
-"""CoAP clients that nobody here wrote use a node: on the host over UDP, and the emulated STM32 through the bridge."""
+"""CoAP clients that nobody here wrote use a node: the host's and an emulated chip's with Ethernet over UDP, and the
+emulated STM32's through the bridge."""
 
 from __future__ import annotations
 
@@ -10,13 +11,13 @@ from collections.abc import AsyncIterator
 import cbor2
 import pytest
 from foreign import LIBCOAP, Client, LibcoapClient, NodeCoapClient, install_node_coap
-from nodes import HOST, STM32, app, padded, running
+from nodes import HOST, MPS2, STM32, app, padded, running
 
 from wasmote.adapters.project import Project
 from wasmote.protocol import links, senml
 
 MODULE_BYTES = 3000  # three blocks of 1024, and a rest at every size
-NODES = [HOST, pytest.param(STM32, marks=pytest.mark.slow)]
+NODES = [HOST, *(pytest.param(board, marks=pytest.mark.slow) for board in (STM32, MPS2))]
 CLIENTS = ["libcoap", "node-coap"]
 
 

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 
 import pytest
-from nodes import HOST, STM32, app, free_bytes, metrics, module, padded, running
+from nodes import HOST, MPS2, STM32, app, free_bytes, metrics, module, padded, running
 
 from wasmote.errors import RefusedError
 from wasmote.node import Node
@@ -96,8 +96,9 @@ async def test_replace_under_load_with_sanitizers() -> None:
 
 
 @pytest.mark.slow
-async def test_replace_100_times_on_stm32() -> None:
-    async with running(STM32) as uri, asyncio.timeout(60):
+@pytest.mark.parametrize("board", [STM32, MPS2])
+async def test_replace_100_times_on_a_chip(board: str) -> None:
+    async with running(board) as uri, asyncio.timeout(60):
         await replace_under_load(uri, 100)
 
 

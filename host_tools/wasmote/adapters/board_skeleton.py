@@ -39,6 +39,9 @@ A USB-to-serial adapter of 3.3 V: its RX to the node's TX, its TX to the node's 
 def facts_table(board: Board) -> str:
     """What board.toml says of a chip, as the Markdown table that its README has to contain."""
     rows = {"tier": TIERS[board.tier], "chip": f"`{board.chip}`{_clock(board)}"}
+    udp = board.links.get("udp")
+    if isinstance(udp, dict):
+        rows["node's Ethernet"] = f"{udp['chip']}, lwIP, UDP port 5683"
     serial = board.links.get("serial")
     if isinstance(serial, dict) and "uart" in serial:
         pins = f": TX {serial['tx']}, RX {serial['rx']}" if "tx" in serial else ""

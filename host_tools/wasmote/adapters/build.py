@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -66,11 +66,11 @@ def check_toolchain(board: Board) -> None:
     need_tool(f"{board.toolchain}-gcc")
 
 
-def fetch_sources(project: Project, *, progress: Progress) -> None:
-    """The third-party C sources, verified and unpacked. Raises MissingError."""
-    ensure_sources(
-        read_pins(project.firmware / "third_party.toml"), project.third_party, progress=progress.describe
-    )
+def fetch_sources(project: Project, ports: Collection[str] = (), *, progress: Progress) -> None:
+    """The third-party C sources that every port needs, and those for these, verified and unpacked. Raises
+    MissingError."""
+    pins = read_pins(project.firmware / "third_party.toml", ports)
+    ensure_sources(pins, project.third_party, progress=progress.describe)
 
 
 def build(
@@ -90,7 +90,7 @@ def build(
         )
     check_toolchain(board)
     cmake, ninja = need_tool("cmake"), need_tool("ninja")
-    fetch_sources(project, progress=progress)
+    fetch_sources(project, (board.port,), progress=progress)
     folder = build_dir(project, board, variant)
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / ".lock"):

@@ -1,4 +1,5 @@
-"""Runs a node on this machine: the host's image as a process, a chip's image in its emulator behind a serial bridge.
+"""Runs a node on this machine: the host's image as a process, a chip's image in its emulator behind a serial bridge, or
+with an Ethernet of its own.
 
 async with Emulator(board, image, udp_port=0) as node:
     node.uri                     # coap://127.0.0.1:PORT, answering by now
@@ -11,8 +12,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import ipaddress
 import re
 import signal
+import socket
 import sys
 import tempfile
 from collections import deque
@@ -31,6 +34,9 @@ _LISTENING = "QEMU waiting for connection on"
 _STOPPED = re.compile(r"terminating on signal \d+ from pid")
 _STOP_S = 3.0
 _LAST_WORDS_S = 0.3
+_PING_EVERY_S = 0.1
+_PING, _PONG = bytes.fromhex("40000001"), bytes.fromhex("70000001")  # RFC 7252, 4.3
+_FORWARDING = "Could not set up host forwarding rule"
 _EXIT_USAGE, _EXIT_ADDRESS_IN_USE = 64, 69  # of the host's node
 _PR_SET_PDEATHSIG = 1
 
@@ -38,10 +44,15 @@ _PR_SET_PDEATHSIG = 1
 class Emulator:
     """A node that runs here.
 
-    udp_port: of its CoAP address on loopback, 0 for any. serial: offer a raw serial device too (host), or instead of
-    the UDP address (chips have one serial port; without a bridge it is free for others). arguments: more options for
-    the host's image. forward: host and port of the CoAP server that gets a chip's own requests. on_text: called with
-    each line that the node or its emulator prints.
+    udp_port: of its CoAP address on loopback, 0 for any. serial: offer a raw serial device too (host, chips with
+    Ethernet), or instead of the UDP address (chips with a serial port alone: without a bridge it is free for others).
+    arguments: more options for the host's image or the chip's emulator. forward: host and port of the CoAP server that
+    gets a chip's own requests, where a bridge leads to it. on_text: called with each line that the node or its emulator
+    prints.
+
+    Chips with Ethernet: network replaces the emulator's options for it in board.toml, which give the node an address on
+    this machine; uri is then that of a bridge to its serial port. settings: the node's own addresses, as words
+    (boards/mps2_an386/README.md), instead of DHCP's.
     """
 
     def __init__(
@@ -53,6 +64,8 @@ class Emulator:
         serial: bool = False,
         arguments: Sequence[str] = (),
         forward: tuple[str, int] | None = None,
+        network: Sequence[str] | None = None,
+        settings: str | None = None,
         on_text: Callable[[str], None] | None = None,
         ready_timeout_s: float = 20.0,
     ) -> None:
@@ -63,12 +76,15 @@ class Emulator:
         self.board = board
         self.image = image
         self.uri: str | None = None
+        self.bridge_uri: str | None = None  # a chip's serial port, as a CoAP address
         self.serial_device: str | None = None
         self.pid: int | None = None
         self._port = udp_port
         self._serial = serial
         self._arguments = list(arguments)
         self._forward = forward
+        self._network = None if network is None else list(network)
+        self._settings = settings
         self._on_text = on_text or (lambda _line: None)
         self._ready_timeout_s = ready_timeout_s
         self._process: asyncio.subprocess.Process | None = None
@@ -81,9 +97,9 @@ class Emulator:
 
     @property
     def addresses(self) -> list[str]:
-        """How to reach it: coap://... and serial:..."""
+        """How to reach it: coap://..., the best first, and serial:..."""
         serial = f"serial:{self.serial_device}" if self.serial_device else None
-        return [address for address in (self.uri, serial) if address]
+        return list(dict.fromkeys(address for address in (self.uri, self.bridge_uri, serial) if address))
 
     async def start(self) -> None:
         """Start it and wait until it answers. Raises MissingError (emulator), LocalError (port), WasmoteError."""
@@ -147,19 +163,40 @@ class Emulator:
         )
 
     async def _start_chip(self) -> None:
-        if self._serial:
-            await self._spawn(self._fill(serial="pty"))
-            await self._wait_found(lambda: self.serial_device is not None)
-            return
         self._folder = tempfile.TemporaryDirectory(prefix="wasmote-")
-        socket = Path(self._folder.name) / "serial"
+        ethernet = "network" in self.board.emulate
+        port = 0
+        if not ethernet:
+            more = list(self._arguments)
+        elif self._network is not None:
+            more = self._network + self._arguments
+        else:
+            port = self._port or _free_port()
+            guest = "" if self._settings is None else own_address(self._settings)
+            more = self._fill_words("network", port=str(port), guest=guest) + self._arguments
+        if self._settings is not None:
+            file = Path(self._folder.name) / "settings"
+            file.write_text(f"wasmote-net {self._settings}\n", encoding="ascii")
+            more += self._fill_words("settings", settings=str(file))
+        if self._serial:
+            await self._spawn(self._fill(serial="pty") + more)
+            await self._wait_found(lambda: self.serial_device is not None)
+        else:
+            await self._start_bridged(more, bridge_port=self._port if not port else 0)
+        if port:
+            await self._wait_answer(port)
+            self.uri = f"coap://127.0.0.1:{port}"
+
+    async def _start_bridged(self, more: list[str], bridge_port: int) -> None:
+        assert self._folder is not None
+        line = Path(self._folder.name) / "serial"
         # The emulator waits for the bridge before it starts the chip, so that the node's first words are not lost.
-        await self._spawn(self._fill(serial=f"unix:{socket},server=on,wait=on"))
+        await self._spawn(self._fill(serial=f"unix:{line},server=on,wait=on") + more)
         # Its line says that it listens; the socket's name alone may be there a moment earlier.
         await self._wait_found(lambda: self._listening)
         self._bridge = SerialBridge(
-            f"unix:{socket}",
-            bind=("127.0.0.1", self._port),
+            f"unix:{line}",
+            bind=("127.0.0.1", bridge_port),
             forward=self._forward,
             on_text=self._line,
             ready_timeout_s=self._ready_timeout_s,
@@ -173,22 +210,45 @@ class Emulator:
             self._check_alive()
             raise
         host, port = self._bridge.address
-        self.uri = f"coap://{host}:{port}"
+        self.uri = self.bridge_uri = f"coap://{host}:{port}"
+
+    async def _wait_answer(self, port: int) -> None:
+        """Until the node has an address on the emulated network and answers a ping there."""
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as pinger:
+            pinger.setblocking(False)
+            pinger.connect(("127.0.0.1", port))
+            deadline = loop.time() + self._ready_timeout_s
+            while loop.time() < deadline:
+                self._check_alive()
+                with contextlib.suppress(ConnectionError, TimeoutError):
+                    await loop.sock_sendall(pinger, _PING)
+                    if await asyncio.wait_for(loop.sock_recv(pinger, 64), _PING_EVERY_S) == _PONG:
+                        return
+        raise WasmoteError(
+            f"{self.board.name} does not answer over UDP in {self._ready_timeout_s:g} s",
+            cause="\n".join(self._last_lines) or "it said nothing",
+            next_step="try again when this machine is less busy; with addresses of your own, see whether they fit the "
+            "emulated network (boards/README.md)",
+        )
 
     def _fill(self, **values: str) -> list[str]:
         """The command of board.toml with its {words} filled in."""
-        words = [str(word) for word in self.board.emulate["command"]]
-        try:
-            command = [word.format(image=self.image, **values) for word in words]
-        except (KeyError, IndexError, ValueError) as err:
-            raise InputError(
-                f"[emulate] of {self.board.name} is wrong",
-                cause=f"{err!r}",
-                next_step="see boards/README.md",
-            ) from err
+        command = self._fill_words("command", image=str(self.image), **values)
         if not Path(command[0]).is_absolute():
             command[0] = str(need_tool(command[0]))
         return command
+
+    def _fill_words(self, key: str, **values: str) -> list[str]:
+        """A list of [emulate] in board.toml with its {words} filled in."""
+        try:
+            return [str(word).format(**values) for word in self.board.emulate[key]]
+        except (KeyError, IndexError, ValueError) as err:
+            raise InputError(
+                f"[emulate] of {self.board.name} is wrong",
+                cause=f"{key}: {err!r}",
+                next_step="see boards/README.md",
+            ) from err
 
     async def _spawn(self, command: list[str]) -> None:
         try:
@@ -260,7 +320,7 @@ class Emulator:
         if process is None or process.returncode is None:
             return
         said = "\n".join(self._last_lines)
-        if self.board.is_host and process.returncode == _EXIT_ADDRESS_IN_USE:
+        if _FORWARDING in said or (self.board.is_host and process.returncode == _EXIT_ADDRESS_IN_USE):
             raise LocalError(
                 f"cannot use UDP port {self._port} of 127.0.0.1",
                 cause=said,
@@ -282,3 +342,29 @@ class Emulator:
 def die_with_parent() -> None:
     """In the child: the kernel ends it when its parent dies, whatever the parent dies of."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _free_port() -> int:
+    """A UDP port of loopback that nobody used a moment ago: the emulator cannot tell which one it took."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def own_address(settings: str) -> str:
+    """The node's IPv4 address among the words of its settings, "" if they leave that to DHCP. Raises InputError if they
+    are none."""
+    own = ""
+    for word in settings.split():
+        try:
+            if "/" in word:
+                own = str(ipaddress.IPv4Interface(word).ip)
+            else:
+                ipaddress.ip_address(word)
+        except ValueError as err:
+            raise InputError(
+                f"'{word}' is no address for a node",
+                cause=str(err),
+                next_step="give ADDRESS/BITS and a gateway, or an IPv6 address without bits, or all three",
+            ) from None
+    return own

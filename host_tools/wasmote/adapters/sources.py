@@ -1,8 +1,9 @@
-"""Third-party C sources: found through the user's pip configuration, verified by SHA-256, unpacked.
+"""Third-party C sources: found through the user's pip or apt configuration, verified by SHA-256, unpacked.
 
 The pins are in firmware/third_party.toml. An archive counts only if its digest is the pinned one, so it does not
-matter which index or folder it comes from. A source is unpacked beside its place and renamed into it: what is in
-build/third_party is whole and verified, or not there.
+matter which index, mirror or folder it comes from; one that a person put into build/third_party/archives comes first. A
+source is unpacked beside its place and renamed into it: what is in build/third_party is whole and verified, or not
+there.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import shutil
 import tarfile
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -25,12 +26,14 @@ import filelock
 import pypi_simple
 import requests
 
+from wasmote.adapters.debian import NotInPool, fetch_from_pool
 from wasmote.adapters.pip_config import PipConfig, read_pip_config
 from wasmote.errors import InputError, MissingError
 
 _ARCHIVE_MAX_BYTES = 32 * 1024 * 1024
 _UNPACKED_MAX_BYTES = 128 * 1024 * 1024
 _STAMP = ".wasmote-sha256"
+_BY_HAND = "archives"
 _UNPACK_STEP = (
     "remove build/third_party and build again; if that does not help, correct firmware/third_party.toml"
 )
@@ -40,7 +43,8 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Source:
-    """One pinned archive. folder: what of it is used, relative to the unpacked folder."""
+    """One pinned archive. folder: what of it is used, relative to the unpacked folder. index: "pypi", or "debian" for
+    the upstream archive of Debian's source package of this name. ports: the only ones that need it; empty: all do."""
 
     name: str
     version: str
@@ -49,6 +53,8 @@ class Source:
     folder: str
     licence: str
     what: str
+    index: str = "pypi"
+    ports: tuple[str, ...] = ()
 
     @property
     def directory(self) -> str:
@@ -56,11 +62,11 @@ class Source:
         return f"{self.name}-{self.version}"
 
 
-def read_pins(path: Path) -> list[Source]:
-    """The sources of firmware/third_party.toml. Raises InputError."""
+def read_pins(path: Path, ports: Collection[str] = ()) -> list[Source]:
+    """The sources of firmware/third_party.toml that every port needs, and those for these ports. Raises InputError."""
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
-        sources = [Source(**entry) for entry in raw["source"]]
+        sources = [Source(**{**entry, "ports": tuple(entry.get("ports", ()))}) for entry in raw["source"]]
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as err:
         raise InputError(
             f"cannot read the source pins in {path}",
@@ -68,11 +74,12 @@ def read_pins(path: Path) -> list[Source]:
             next_step="restore the file from the repository",
         ) from err
     for source in sources:
-        if len(source.sha256) != 64 or not source.filename.startswith(source.directory):
+        named = {"pypi": source.directory, "debian": f"{source.name}_{source.version}"}
+        if len(source.sha256) != 64 or not source.filename.startswith(named.get(source.index, "\0")):
             raise InputError(
                 f"wrong pin of '{source.name}' in {path}", next_step="restore the file from the repository"
             )
-    return sources
+    return [source for source in sources if not source.ports or set(source.ports) & set(ports)]
 
 
 def ensure_sources(
@@ -90,12 +97,45 @@ def ensure_sources(
                 continue
             for cut_off in into.glob(".unpack-*"):
                 shutil.rmtree(cut_off, ignore_errors=True)
-            if config is None:
-                config = read_pip_config()
-            progress(f"fetching {source.filename} ({source.what})")
-            archive = fetch(source, config)
+            archive = _by_hand(source, into / _BY_HAND)
+            if archive is None:
+                progress(f"fetching {source.filename} ({source.what})")
+                if source.index == "debian":
+                    archive = _fetch_debian(source, into / _BY_HAND)
+                else:
+                    config = config or read_pip_config()
+                    archive = fetch(source, config)
             _install(source, archive, into)
     return [into / source.directory for source in sources]
+
+
+def _by_hand(source: Source, folder: Path) -> bytes | None:
+    """The archive, if somebody has put it there. Raises MissingError if it is another file."""
+    try:
+        data = (folder / source.filename).read_bytes()
+    except FileNotFoundError:
+        return None
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != source.sha256:
+        raise MissingError(
+            f"{folder / source.filename} is not the file that is pinned (SHA-256 {source.sha256})",
+            cause=f"its SHA-256 is {digest}",
+            next_step="put the right file there, or remove this one",
+        )
+    return data
+
+
+def _fetch_debian(source: Source, by_hand: Path) -> bytes:
+    try:
+        return fetch_from_pool(source.name, source.filename, source.sha256)
+    except NotInPool as err:
+        raise MissingError(
+            f"cannot fetch {source.filename} ({source.what})",
+            cause=str(err),
+            next_step=f"it is the upstream archive of Debian's source package {source.name} {source.version}: `apt-get "
+            f"update` where the sources are old, or get it from a mirror of Debian or from Debian's archive of former "
+            f"packages, and put it into {by_hand}",
+        ) from err
 
 
 def fetch(source: Source, config: PipConfig) -> bytes:
@@ -252,10 +292,10 @@ def _install(source: Source, archive: bytes, into: Path) -> None:
 
 
 def unpack(archive: bytes, into: Path) -> None:
-    """The regular files of a .tar.gz. Anything that would land elsewhere, and any link, is refused."""
+    """The regular files of a .tar.gz or .tar.xz. Anything that would land elsewhere, and any link, is refused."""
     total = 0
     try:
-        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:*") as tar:
             for member in tar:
                 path = PurePosixPath(member.name)
                 if path.is_absolute() or ".." in path.parts:

@@ -27,6 +27,7 @@ from wasmote.protocol.section import Section, with_section
 
 _BUSY_WAIT_S = 0.2  # a node that is busy is what is wanted here, so nobody waits for it
 _PAUSE_S = 0.05
+_PATIENCE = 100
 _SETTLE_S = 0.4  # longer than WM_OBSERVE_MIN_MS
 _FOREVER = 0x7FFF_FFFF
 _FUEL = 1_000_000_000
@@ -164,7 +165,13 @@ class _Probe:
 
     async def _start(self) -> None:
         """A start function that calls itself until it is stopped. It is refused."""
-        reply = await self._push("start", deep_module(start=True))
+        for _ in range(_PATIENCE):
+            reply = await self._push("start", deep_module(start=True))
+            if (
+                reply.code != messages.UNAVAILABLE
+            ):  # what was cancelled a moment ago may still be on its way out
+                break
+            await asyncio.sleep(_PAUSE_S)
         if reply.ok or "stack" not in problem.decode(reply).text:
             raise _surprise("the start function did not end at the stack", problem.decode(reply).text)
 

@@ -19,19 +19,26 @@ from wasmote.errors import InputError
 @click.argument("board", required=False)
 @click.option("--all", "every", is_flag=True, help="Every board but those of the tier `source`.")
 @click.option("--sanitize", is_flag=True, help="With address and undefined behaviour sanitizers (host).")
-@click.option("--fetch", is_flag=True, help="Only fetch the third-party C sources.")
+@click.option(
+    "--fetch",
+    is_flag=True,
+    help="Only fetch the third-party C sources: those of BOARD, of all boards, or else those that all share.",
+)
 def command(session: Session, board: str | None, every: bool, sanitize: bool, fetch: bool) -> None:
     """Build the image of BOARD into build/BOARD.
 
-    The third-party C sources are fetched through your pip configuration, verified by SHA-256 and unpacked into
+    The third-party C sources are fetched through your pip and apt configuration, verified by SHA-256 and unpacked into
     build/third_party first.
     """
     project = Project.find()
-    if [every, board is not None, fetch].count(True) != 1:
+    if [every, board is not None].count(True) != 1 and not (fetch and not every and board is None):
         raise InputError("name one board, or give --all", next_step="`wasmote boards` lists them")
     if fetch:
+        ports = [find_board(project, board).port] if board else []
+        if every:
+            ports = [each.port for each in list_boards(project)]
         with session.output.progress("fetch") as bar:
-            builder.fetch_sources(project, progress=bar)
+            builder.fetch_sources(project, ports, progress=bar)
         session.output.emit({"folder": str(project.third_party)}, str(project.third_party))
         return
     if board is None:

@@ -11,7 +11,7 @@ import click
 from wasmote.adapters import build as builder
 from wasmote.adapters.boards import find_board
 from wasmote.adapters.coap import parse_address
-from wasmote.adapters.emulator import Emulator
+from wasmote.adapters.emulator import Emulator, own_address
 from wasmote.adapters.project import Project
 from wasmote.cli.base import Session
 from wasmote.cli.base import command as make_command
@@ -24,7 +24,14 @@ from wasmote.protocol.target import COAP_PORT
 @click.option("--udp", "port", type=click.IntRange(0, 65535), default=COAP_PORT, show_default=True,
               help="UDP port of its CoAP address on this machine; 0 takes any that is free.")  # fmt: skip
 @click.option(
-    "--serial", is_flag=True, help="Offer a serial device: on the host beside UDP, on a chip instead of it."
+    "--serial",
+    is_flag=True,
+    help="Offer a serial device: beside UDP, or on a chip without Ethernet instead of it.",
+)
+@click.option(
+    "--net",
+    metavar="WORDS",
+    help="Ethernet: the node's addresses: 'ADDRESS/BITS GATEWAY' instead of DHCP, an IPv6 address, or both.",
 )
 @click.option("--build", "build_first", is_flag=True, help="Build the image first.")
 @click.option("--sanitize", is_flag=True, help="Host: the image with sanitizers.")
@@ -39,6 +46,7 @@ def command(
     board: str,
     port: int,
     serial: bool,
+    net: str | None,
     build_first: bool,
     sanitize: bool,
     pool: str | None,
@@ -49,7 +57,7 @@ def command(
     """Run a node of BOARD on this machine until Ctrl-C.
 
     Prints its addresses on stdout, one a line, when it answers. What the node says goes to stderr. A chip has one
-    serial port; a bridge makes a UDP address of it.
+    serial port; a bridge makes a UDP address of it. A chip with Ethernet has its own UDP address first.
     """
     project = Project.find()
     found = find_board(project, board)
@@ -83,6 +91,10 @@ def command(
             )
         else:
             forward = (host, at)
+    if net is not None and "settings" not in found.emulate:
+        raise InputError(f"--net is for a chip with Ethernet, and {board} is none", next_step="leave it out")
+    if net is not None:
+        own_address(net)
     emulator = Emulator(
         found,
         image,
@@ -90,6 +102,7 @@ def command(
         serial=serial,
         arguments=arguments,
         forward=forward,
+        settings=net,
         on_text=session.output.note,
     )
     asyncio.run(_run(session, emulator))

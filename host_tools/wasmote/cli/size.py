@@ -11,6 +11,7 @@ from wasmote.adapters import build as builder
 from wasmote.adapters.boards import Board, find_board, list_boards
 from wasmote.adapters.code_cost import CodeCost, code_cost
 from wasmote.adapters.image import ImageSize, image_size
+from wasmote.adapters.link_map import LibrarySize, library_size
 from wasmote.adapters.project import Project
 from wasmote.adapters.stack_probe import StackUse, probe_stack
 from wasmote.cli.base import Session
@@ -20,6 +21,7 @@ from wasmote.errors import BuildError, InputError
 # Bars: toolchain -> bytes; bytes.
 VALIDATOR_TEXT_BYTES = {"arm-none-eabi": 12 * 1024}
 VALIDATOR_STACK_BYTES = 1024
+IP_STACK = "wm_lwip"  # of boards with Ethernet: a library of firmware/cmake/third_party.cmake
 VALIDATOR = (r"/src/wasm/validate\w*\.c$", "wm_validate")
 
 
@@ -58,6 +60,9 @@ def command(session: Session, board: str | None, build_first: bool, stack: bool)
         cost: CodeCost | None = None
         if stack and not each.is_host:
             cost = code_cost(image.parent, *VALIDATOR)
+        ip_stack: LibrarySize | None = None
+        if "udp" in each.links and not each.is_host:
+            ip_stack = library_size(image.with_suffix(".map"), IP_STACK)
         rows.append(
             {
                 "board": each.name,
@@ -72,6 +77,8 @@ def command(session: Session, board: str | None, build_first: bool, stack: bool)
                 "validator": cost.text if cost else None,
                 "validator_stack": cost.stack if cost else None,
                 "pool": found.pool,
+                "lwip_text": ip_stack.text if ip_stack else None,
+                "lwip_static_ram": ip_stack.static_ram if ip_stack else None,
                 "budget": dict(each.budget),
             }
         )
@@ -82,6 +89,11 @@ def command(session: Session, board: str | None, build_first: bool, stack: bool)
     columns |= {"pool": "POOL"}
     columns |= {"validator": "VALIDATOR", "validator_stack": "ITS STACK"} if stack else {}
     session.output.table(rows, columns)
+    for row in rows:
+        if row["lwip_text"] is not None:
+            session.output.note(
+                f"{row['board']}: of it lwIP: {row['lwip_text']} bytes of text, {row['lwip_static_ram']} of static RAM"
+            )
     if stack:
         bars = ", ".join(f"{bar} bytes of text with {name}" for name, bar in VALIDATOR_TEXT_BYTES.items())
         session.output.note(f"the validator may take {bars}, and {VALIDATOR_STACK_BYTES} of stack")
