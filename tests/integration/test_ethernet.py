@@ -195,6 +195,37 @@ async def test_ethernet_takes_an_ipv6_address_from_a_router() -> None:
         assert (reply.source, reply.payload) == (own, PONG + b"\x07\x07")
 
 
+async def test_ethernet_cable_is_pulled_and_put_back(tmp_path: Path) -> None:
+    """The node says so, and is there again afterwards."""
+    monitor = tmp_path / "qmp"
+    option = ("-qmp", f"unix:{monitor},server=on,wait=off")
+    async with Wire() as wire, chip(*option, network=wire.qemu_options(), settings=SETTINGS) as node:
+        await node.line("address .*FE80")
+        reader, writer = await asyncio.open_unix_connection(monitor)
+
+        async def order(command: str, **arguments: object) -> None:
+            writer.write(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+            while "return" not in (reply := json.loads(await reader.readline())):
+                assert "error" not in reply, reply
+
+        await order("qmp_capabilities")
+        await order("set_link", name="wire", up=False)
+        await node.line("network cable disconnected")
+        with pytest.raises(TimeoutError):
+            await wire.ask(OWN4, NODE4, PING + b"\x11\x01", timeout_s=1, tries=1)
+        told = node.said.count("network cable connected")
+        await order("set_link", name="wire", up=True)
+        async with asyncio.timeout(20):
+            while node.said.count("network cable connected") == told:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        for source, own in ((OWN4, NODE4), (OWN6, NODE6)):
+            assert (await wire.ask(source, own, PING + b"\x11\x02", tries=10, timeout_s=1)).payload[
+                0
+            ] == PONG[0]
+        writer.close()
+        await writer.wait_closed()
+
+
 # ---- discovery ----
 
 

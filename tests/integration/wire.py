@@ -137,7 +137,7 @@ class Wire:
 
     def qemu_options(self, model: str = "lan9118") -> list[str]:
         ours, its = self._ports
-        return ["-nic", f"socket,model={model},udp=127.0.0.1:{ours},localaddr=127.0.0.1:{its}"]
+        return ["-nic", f"socket,id=wire,model={model},udp=127.0.0.1:{ours},localaddr=127.0.0.1:{its}"]
 
     async def __aenter__(self) -> Wire:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
