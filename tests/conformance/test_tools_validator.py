@@ -27,6 +27,7 @@ from support import RunningNode
 from wasmote.adapters import validator_build
 from wasmote.adapters.project import Project
 from wasmote.adapters.validator import Validator, validator_wasm
+from wasmote.adapters.wast import convert
 from wasmote.cli.main import run
 from wasmote.errors import WasmoteError
 from wasmote.node import Node
@@ -60,8 +61,8 @@ def suite_modules(kinds: tuple[str, ...]) -> list[bytes]:
         return []
     found = []
     for wast in core_suite.files():
-        with core_suite.converted(wast) as commands:
-            found += [one.module for one in commands if one.kind in kinds and one.module is not None]
+        commands = convert(wast.name, wast.read_text(encoding="utf-8"))
+        found += [one.module for one in commands if one.kind in kinds and one.module is not None]
     return found
 
 

@@ -25,6 +25,7 @@ from fuzz_targets import MODULE_BYTES
 
 from wasmote.adapters import apps
 from wasmote.adapters.tools import need_tool, run_tool
+from wasmote.adapters.wast import convert
 from wasmote.protocol import slipmux
 from wasmote.protocol.section import Section, with_section
 
@@ -134,8 +135,9 @@ def suite_modules() -> list[bytes]:
     """The binary modules of the core test suite, valid and invalid, where it is present. They stay in build/."""
     found: set[bytes] = set()
     for wast in core_suite.files() if core_suite.missing() is None else ():
-        with core_suite.converted(wast) as commands:
-            found.update(command.module for command in commands if command.module is not None)
+        for command in convert(wast.name, wast.read_text(encoding="utf-8")):
+            if command.module is not None:
+                found.add(command.module)
     return sorted(found)
 
 
