@@ -10,6 +10,7 @@ import os
 import random
 import re
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -51,7 +52,7 @@ from wasmote.adapters.coap import Tuning
 from wasmote.adapters.emulator import Emulator, own_address
 from wasmote.adapters.project import Project
 from wasmote.adapters.tools import find_tool
-from wasmote.errors import InputError
+from wasmote.errors import ExitCode, InputError, LocalError
 from wasmote.node import Node
 from wasmote.protocol import links
 from wasmote.protocol.messages import PUT
@@ -183,6 +184,31 @@ def test_ethernet_wrong_settings_are_refused_by_the_tools(word: str) -> None:
 def test_ethernet_settings_have_an_address_for_the_port_forwarding() -> None:
     assert own_address("fe80::1 10.0.2.77/24 10.0.2.2") == "10.0.2.77"
     assert own_address("2001:db8::1") == ""
+
+
+@pytest.mark.parametrize(
+    ("board", "words", "says"),
+    [
+        ("netduinoplus2", "10.0.2.77/24", "for a chip with Ethernet"),
+        (MPS2, "10.0.2.77/99", "no address for a node"),
+    ],
+)
+def test_ethernet_command_line_refuses_addresses(board: str, words: str, says: str) -> None:
+    built(board)
+    command = [sys.executable, "-m", "wasmote", "emulate", board, "--udp", "0", "--net", words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == ExitCode.USAGE
+    assert says in done.stderr
+    assert "next: " in done.stderr
+
+
+async def test_ethernet_port_in_use_is_named() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        emulator = Emulator(find_board(Project.find(), MPS2), built(MPS2), udp_port=port)
+        with pytest.raises(LocalError, match=f"cannot use UDP port {port}"):
+            await emulator.start()
 
 
 async def test_ethernet_takes_an_ipv6_address_from_a_router() -> None:
