@@ -558,4 +558,4 @@ def test_the_document_has_the_routes_and_no_others() -> None:
 
 
 def test_the_document_is_served(server: FleetServer) -> None:
-    assert server.request("GET", "/openapi.json").json() == json.loads(json.dumps(DOCUMENT))
+    assert server.request("GET", "/openapi.json").json() == {**DOCUMENT, "security": []}

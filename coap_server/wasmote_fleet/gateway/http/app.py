@@ -75,7 +75,7 @@ def make_app(
         },
     )
     app.router.redirect_slashes = False
-    app.state.services = Services(engine, repository, fleet, gateway)
+    app.state.services = Services(engine, repository, fleet, gateway, keys is not None)
     return app
 
 

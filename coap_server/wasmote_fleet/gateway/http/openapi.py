@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from wasmote import __version__
+from wasmote_fleet.gateway.http.services import services
 
 Json = dict[str, Any]
 
@@ -21,9 +22,9 @@ _FLAG = {"type": "boolean"}
 _TYPES = {"type": "array", "items": _TEXT}
 
 
-async def document(_request: Request) -> Response:
-    """The document."""
-    return JSONResponse(DOCUMENT)
+async def document(request: Request) -> Response:
+    """The document; without keys where the server asks for none."""
+    return JSONResponse(DOCUMENT if services(request).keys_needed else {**DOCUMENT, "security": []})
 
 
 def _ref(name: str) -> Json:
@@ -117,9 +118,12 @@ _CALL: Json = {
 
 _PATHS: Json = {
     "/health": {
-        "get": _operation(
-            "whether the server answers; takes no key", {200: _json(_object({"status": _TEXT}))}
-        )
+        "get": {
+            **_operation(
+                "whether the server answers; takes no key", {200: _json(_object({"status": _TEXT}))}
+            ),
+            "security": [],
+        }
     },
     "/openapi.json": {"get": _operation("this document", {200: _json({"type": "object"})})},
     "/api/v1/status": {"get": _operation("what the server is and has", {200: _json(_ref("Status"))})},

@@ -29,6 +29,7 @@ class Services:
     repository: Repository
     nodes: Nodes
     gateway: Gateway
+    keys_needed: bool
 
 
 def services(request: Request) -> Services:

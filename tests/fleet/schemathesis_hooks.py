@@ -1,0 +1,26 @@
+"""What schemathesis must know of the fleet server, beside its document; loaded by SCHEMATHESIS_HOOKS."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import schemathesis
+
+
+@schemathesis.serializer("application/wasm")
+def wasm(_ctx: Any, value: Any) -> bytes:
+    """A body that is mostly no module."""
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+@schemathesis.hook
+def map_path_parameters(ctx: Any, path_parameters: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Half of the requests go to what is there, or they would end at the first unknown name; but none that removes."""
+    if not path_parameters or ctx.operation.method.upper() == "DELETE":
+        return path_parameters
+    there = {"node": "n", "function": "fib", "export": "fib", "name": "fib"}
+    return {
+        name: there[name] if zlib.crc32(f"{name}{value}".encode(errors="replace")) % 2 else value
+        for name, value in path_parameters.items()
+    }
