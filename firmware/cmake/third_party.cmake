@@ -6,7 +6,7 @@ set(WM_ZCBOR_DIR ${WM_THIRD_PARTY_DIR}/zcbor-0.9.1)
 set(WM_TINYDTLS_DIR ${WM_THIRD_PARTY_DIR}/dtlssocket-0.2.3/DTLSSocket/tinydtls)
 foreach(dir ${WM_WASM3_DIR} ${WM_ZCBOR_DIR} ${WM_TINYDTLS_DIR})
     if(NOT IS_DIRECTORY ${dir})
-        message(FATAL_ERROR "${dir} is missing. `wasmote build ${WM_BOARD}` fetches the sources, "
+        message(FATAL_ERROR "${dir} is missing. `wasmote build --fetch` fetches the sources, "
                             "or set -DWM_THIRD_PARTY_DIR to where they are.")
     endif()
 endforeach()
@@ -58,9 +58,9 @@ add_library(wm_wasm3 STATIC
     ${WM_WASM3_DIR}/m3_module.c
     ${WM_WASM3_DIR}/m3_parse.c
 )
-target_include_directories(wm_wasm3 SYSTEM PUBLIC ${WM_WASM3_DIR} PRIVATE include src)
+target_include_directories(wm_wasm3 SYSTEM PUBLIC ${WM_WASM3_DIR} PRIVATE ${WM_FIRMWARE}/include ${WM_FIRMWARE}/src)
 target_compile_definitions(wm_wasm3 PRIVATE WM_CONFIG_FILE="${WM_PORT_CONFIG}")
-target_compile_options(wm_wasm3 PUBLIC -include ${CMAKE_CURRENT_SOURCE_DIR}/src/wasm/m3_config_wasmote.h
+target_compile_options(wm_wasm3 PUBLIC -include ${WM_FIRMWARE}/src/wasm/m3_config_wasmote.h
                                 PRIVATE ${WM_WASM3_OPTIONS})
 target_link_libraries(wm_wasm3 PUBLIC m)
 

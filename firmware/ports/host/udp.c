@@ -5,6 +5,7 @@
  * used up it says so once, which ends the node's round; asked again in the same round (while a function runs) it looks at the
  * socket. Replies gather and leave together in flush. */
 #include "host.h"
+#include "udp_socket.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -19,11 +20,6 @@
 
 #define BATCH 16
 
-/* Peer addresses, without the struct's padding: address, port, and for IPv6 the scope. */
-#define PEER4_BYTES (4 + 2)
-#define PEER6_BYTES (16 + 2 + 4)
-_Static_assert(WM_PEER_ADDR_BYTES >= PEER6_BYTES, "WM_PEER_ADDR_BYTES");
-
 #ifndef __linux__ /* macOS has no batches: one datagram a call */
 struct mmsghdr {
     struct msghdr msg_hdr;
@@ -31,21 +27,10 @@ struct mmsghdr {
 };
 #endif
 
-union address {
-    struct sockaddr     any;
-    struct sockaddr_in  in4;
-    struct sockaddr_in6 in6;
-};
-
-union control {
-    struct cmsghdr align;
-    uint8_t        raw[CMSG_SPACE(sizeof(struct in6_pktinfo))];
-};
-
 struct slot {
-    union address address;
-    struct iovec  iov;
-    uint8_t       bytes[WM_COAP_MESSAGE_BYTES];
+    union wm_udp_address address;
+    struct iovec         iov;
+    uint8_t              bytes[WM_COAP_MESSAGE_BYTES];
 };
 
 static struct {
@@ -60,8 +45,9 @@ static struct {
     bool           batching;
     unsigned       since_probe, singles;
     struct slot    rx[BATCH], tx[BATCH];
-    union control  control[BATCH];
     struct mmsghdr rx_msg[BATCH], tx_msg[BATCH];
+
+    union wm_udp_control control[BATCH];
 } udp;
 
 static void slots_init(struct slot *slots, struct mmsghdr *msgs)
@@ -149,56 +135,6 @@ void host_udp_fetch(void)
     }
 }
 
-static bool to_group(struct msghdr *hdr)
-{
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(hdr); c != NULL; c = CMSG_NXTHDR(hdr, c)) {
-        if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
-            struct in6_pktinfo info;
-            memcpy(&info, CMSG_DATA(c), sizeof info);
-            const uint8_t *a = info.ipi6_addr.s6_addr;
-            return IN6_IS_ADDR_MULTICAST(&info.ipi6_addr) ||
-                   (IN6_IS_ADDR_V4MAPPED(&info.ipi6_addr) && a[12] >= 224 && a[12] < 240);
-        }
-#ifdef IP_PKTINFO
-        if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
-            struct in_pktinfo info;
-            memcpy(&info, CMSG_DATA(c), sizeof info);
-            return IN_MULTICAST(ntohl(info.ipi_addr.s_addr));
-        }
-#endif
-    }
-    return false;
-}
-
-static void peer_encode(struct wm_peer *peer, const union address *a)
-{
-    if (a->any.sa_family == AF_INET) {
-        peer->addr_len = PEER4_BYTES;
-        memcpy(peer->addr, &a->in4.sin_addr, 4);
-        memcpy(peer->addr + 4, &a->in4.sin_port, 2);
-    } else {
-        peer->addr_len = PEER6_BYTES;
-        memcpy(peer->addr, &a->in6.sin6_addr, 16);
-        memcpy(peer->addr + 16, &a->in6.sin6_port, 2);
-        memcpy(peer->addr + 18, &a->in6.sin6_scope_id, 4);
-    }
-}
-
-static socklen_t peer_decode(union address *a, const struct wm_peer *peer)
-{
-    if (peer->addr_len == PEER4_BYTES) {
-        a->in4 = (struct sockaddr_in){.sin_family = AF_INET};
-        memcpy(&a->in4.sin_addr, peer->addr, 4);
-        memcpy(&a->in4.sin_port, peer->addr + 4, 2);
-        return sizeof a->in4;
-    }
-    a->in6 = (struct sockaddr_in6){.sin6_family = AF_INET6};
-    memcpy(&a->in6.sin6_addr, peer->addr, 16);
-    memcpy(&a->in6.sin6_port, peer->addr + 16, 2);
-    memcpy(&a->in6.sin6_scope_id, peer->addr + 18, 4);
-    return sizeof a->in6;
-}
-
 static int udp_recv(void *ctx, struct wm_peer *peer, uint8_t *buf, size_t cap)
 {
     (void)ctx;
@@ -220,8 +156,8 @@ static int udp_recv(void *ctx, struct wm_peer *peer, uint8_t *buf, size_t cap)
             udp.dropped++;
             continue;
         }
-        peer->multicast = udp.destinations && to_group(&msg->msg_hdr);
-        peer_encode(peer, &udp.rx[i].address);
+        peer->multicast = udp.destinations && wm_udp_to_group(&msg->msg_hdr);
+        wm_udp_peer_encode(peer, &udp.rx[i].address);
         memcpy(buf, udp.rx[i].bytes, msg->msg_len);
         return (int)msg->msg_len;
     }
@@ -254,7 +190,7 @@ static int udp_send(void *ctx, const struct wm_peer *peer, const uint8_t *buf, s
         udp_flush(ctx);
     }
     struct slot *slot = &udp.tx[udp.tx_count];
-    udp.tx_msg[udp.tx_count].msg_hdr.msg_namelen = peer_decode(&slot->address, peer);
+    udp.tx_msg[udp.tx_count].msg_hdr.msg_namelen = wm_udp_peer_decode(&slot->address, peer);
     memcpy(slot->bytes, buf, len);
     slot->iov.iov_len = len;
     udp.tx_count++;
@@ -267,73 +203,40 @@ static uint32_t udp_dropped(void *ctx)
     return udp.dropped;
 }
 
-static void option_on(int level, int name)
-{
-    const int one = 1;
-    (void)setsockopt(udp.fd, level, name, &one, sizeof one);
-}
-
-static void join_groups(int family)
-{
-    /* All CoAP Nodes, RFC 7252, 12.8: 224.0.1.187 and ff02::fd. Without a network there is nothing to join. */
-    struct ip_mreq group4 = {.imr_multiaddr.s_addr = htonl(0xe00001bb)};
-    bool joined = setsockopt(udp.fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &group4, sizeof group4) == 0;
-    if (family == AF_INET6) {
-        struct ipv6_mreq group6 = {.ipv6mr_multiaddr = {.s6_addr = {0xff, 0x02, [15] = 0xfd}}};
-        joined |= setsockopt(udp.fd, IPPROTO_IPV6, IPV6_JOIN_GROUP, &group6, sizeof group6) == 0;
-    }
-    if (!joined) {
-        fputs("wasmote-node: note: no multicast here; discovery by group address will not find this node\n", stderr);
-    }
-}
-
 int host_udp_open(struct wm_link *link, const char *bind_to, uint16_t port)
 {
-    union address a;
+    union wm_udp_address a;
     memset(&a, 0, sizeof a);
     const bool any = strcmp(bind_to, "any") == 0;
     if (any || inet_pton(AF_INET6, bind_to, &a.in6.sin6_addr) == 1) {
         a.in6.sin6_family = AF_INET6;
         a.in6.sin6_port = htons(port);
-        udp.fd = socket(AF_INET6, SOCK_DGRAM, 0);
     } else if (inet_pton(AF_INET, bind_to, &a.in4.sin_addr) == 1) {
         a.in4.sin_family = AF_INET;
         a.in4.sin_port = htons(port);
-        udp.fd = socket(AF_INET, SOCK_DGRAM, 0);
     } else {
         host_fail(EXIT_BAD_USAGE, "--bind %s: expected an IPv4 or IPv6 address, or `any`", bind_to);
     }
-    if (any && udp.fd < 0) { /* a machine without IPv6 */
+    udp.fd = wm_udp_bind(&a, any);
+    if (any && udp.fd < 0 && errno != EADDRINUSE && errno != EACCES) { /* a machine without IPv6 */
         memset(&a, 0, sizeof a);
         a.in4.sin_family = AF_INET;
         a.in4.sin_port = htons(port);
-        udp.fd = socket(AF_INET, SOCK_DGRAM, 0);
+        udp.fd = wm_udp_bind(&a, any);
     }
     if (udp.fd < 0) {
-        host_fail(EXIT_UNAVAILABLE, "--bind %s: no such network here: %s", bind_to, strerror(errno));
-    }
-    const int family = a.any.sa_family;
-    if (family == AF_INET6) {
-        const int v6only = any ? 0 : 1;
-        (void)setsockopt(udp.fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, sizeof v6only);
-    }
-    const socklen_t a_len = family == AF_INET ? sizeof a.in4 : sizeof a.in6;
-    if (bind(udp.fd, &a.any, a_len) != 0) {
         if (errno == EADDRINUSE) {
             host_fail(EXIT_UNAVAILABLE, "UDP port %u is in use; stop its owner, or take another with --port N (0: any)", port);
         }
         host_fail(EXIT_UNAVAILABLE, "cannot bind to %s port %u: %s", bind_to, port, strerror(errno));
     }
+    const int family = a.any.sa_family;
     if (any) {
-        udp.destinations = true;
-        if (family == AF_INET6) {
-            option_on(IPPROTO_IPV6, IPV6_RECVPKTINFO);
-        } else {
-#ifdef IP_PKTINFO
-            option_on(IPPROTO_IP, IP_PKTINFO);
-#endif
+        bool joined;
+        udp.destinations = wm_udp_groups(udp.fd, family, &joined);
+        if (!joined) {
+            fputs("wasmote-node: note: no multicast here; discovery by group address will not find this node\n", stderr);
         }
-        join_groups(family);
     }
     const struct timeval nap = {.tv_sec = HOST_NAP_MS / 1000};
     (void)setsockopt(udp.fd, SOL_SOCKET, SO_RCVTIMEO, &nap, sizeof nap);
