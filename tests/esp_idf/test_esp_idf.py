@@ -89,7 +89,9 @@ def _running(program: Path) -> Iterator[list[str]]:
         try:
             assert process.stdout is not None
             lines: Queue[str] = Queue()
-            reader = threading.Thread(target=lambda: [lines.put(line.strip()) for line in process.stdout or ()])
+            reader = threading.Thread(
+                target=lambda: [lines.put(line.strip()) for line in process.stdout or ()]
+            )
             reader.start()
             said: list[str] = []
             while "started" not in said:
@@ -157,7 +159,7 @@ def test_node_on_ethernet_and_one_on_a_uart_alone(tmp_path: Path) -> None:
 
 
 def test_limits_of_a_chip_without_tail_calls_compile(tmp_path: Path) -> None:
-    """Those of Xtensa, with this machine's compiler: small functions, and room below the stack's limit for the largest."""
+    """Those of Xtensa, with this machine's compiler: small functions, and stack below the limit for the largest."""
     _compile(tmp_path, STACK, COMPONENT / "example/main/main.c", "-D__XTENSA__")
     text = (COMPONENT / "wm_config_esp_idf.h").read_text(encoding="utf-8")
     code = int(re.search(r"WM_MODULE_CODE_BYTES +(\d+)u", text)[1])  # type: ignore[index]
@@ -189,7 +191,7 @@ def test_component_manifest_names_the_boards() -> None:
     manifest = yaml.safe_load((COMPONENT / "idf_component.yml").read_text(encoding="utf-8"))
     assert set(manifest["targets"]) == set(BOARDS)
     assert manifest["dependencies"]["idf"] == ">=5.2"
-    version = re.search(r'WM_VERSION "([^"]+)"', (PROJECT.firmware / "include/wasmote/node.h").read_text("utf-8"))
+    version = re.search(
+        r'WM_VERSION "([^"]+)"', (PROJECT.firmware / "include/wasmote/node.h").read_text("utf-8")
+    )
     assert version is not None and manifest["version"] == version[1]
-
-

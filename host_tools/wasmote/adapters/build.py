@@ -88,6 +88,11 @@ def build(
             f"{board.name} is not the host: sanitizers and unit tests are for the host",
             next_step="leave out --sanitize, or name the host",
         )
+    if board.tier == "source":
+        raise InputError(
+            f"{board.name} is built with its vendor's SDK, not here",
+            next_step=f"boards/{board.name}/README.md has the commands",
+        )
     check_toolchain(board)
     cmake, ninja = need_tool("cmake"), need_tool("ninja")
     fetch_sources(project, (board.port,), progress=progress)
