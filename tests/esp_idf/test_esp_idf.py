@@ -1,5 +1,5 @@
-"""The ESP-IDF component on stand-ins for what it uses of ESP-IDF: it is configured, compiled and run on this machine. Nothing here ran
-on a chip, nor was it compiled by ESP-IDF."""
+"""The ESP-IDF component on stand-ins for what it uses of ESP-IDF: configured, compiled and run on this machine.
+Nothing here ran on a chip, nor was it compiled by ESP-IDF."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from queue import Queue
 import kconfiglib
 import pytest
 import yaml
-
 
 from wasmote.adapters import apps
 from wasmote.adapters.bridge import SerialBridge

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import importlib.util
 import itertools
 import re
@@ -12,11 +14,17 @@ from types import ModuleType
 
 import pytest
 from elftools.elf.elffile import ELFFile
+from nodes import app
 from support import built
 
-from wasmote.adapters.boards import find_board
+from wasmote.adapters.boards import Board, find_board
+from wasmote.adapters.emulator import Emulator
+from wasmote.adapters.image import image_size
 from wasmote.adapters.project import Project
+from wasmote.adapters.stack_probe import probe_stack
 from wasmote.adapters.tools import find_tool
+from wasmote.cli.size import over_budget
+from wasmote.node import Node
 
 PROJECT = Project.find()
 NAME = "esp32c3"
@@ -201,3 +209,48 @@ def test_image_has_only_the_chips_instructions(suffix: str) -> None:
     # mie, mip and the standard counters are not there: using them is an illegal instruction (TRM 1.4).
     csrs = set(re.findall(r"\tcsrr\w+\s+.*?\b(m\w+|pmp\w+|cycle\w*|time\w*|instret\w*)\b", text))
     assert csrs == {"mstatus", "mtvec", "mscratch", "mepc", "mcause", "pmpaddr0", "pmpaddr1", "pmpcfg0"}
+
+
+# ---- both images run, on a model of the chip ----
+
+
+def _emulated(*options: str) -> Board:
+    """The board, with the model for an emulator."""
+    model = Path(__file__).with_name("esp32c3_chip.py")
+    return dataclasses.replace(
+        BOARD, emulate={"command": [sys.executable, str(model), "{image}", "{serial}", *options]}
+    )
+
+
+async def _use(board: Board, image: Path, said: list[str]) -> None:
+    async with Emulator(board, image, on_text=said.append) as emulator:
+        assert emulator.uri is not None
+        async with Node(emulator.uri) as node:
+            device = await node.device()
+            assert (device["ep"], device["board"]) == ("esp32c3-58cf790102fe", NAME)
+            assert device["reset"] == "power"
+            await node.push(app("fib"), name="fib")
+            assert (await node.call("fib/fib", [20])).value == 6765
+            # Some hundred bytes at once, more than the FIFO has: blocks of 1024 bytes both ways.
+            await node.push(app("wordcount"), name="wordcount")
+            reply = await node.call("wordcount", input=b"one two\nthree\n" * 300)
+            assert [int(word) for word in reply.output.split()] == [600, 900, 4200]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["", "-ram"])
+def test_image_runs_on_the_model(suffix: str) -> None:
+    """Start, watchdogs, UART and its interrupt, timer, sleep, fuses: esp32c3_chip.py says what that shows."""
+    said: list[str] = []
+    asyncio.run(_use(_emulated(*["--ram"] * bool(suffix)), _image(suffix), said))
+    assert f"wasmote 0.1.0 {NAME} {NAME} reset: power" in said
+
+
+@pytest.mark.slow
+def test_stack_is_large_enough_on_the_model() -> None:
+    """The deepest that requests and functions get leaves what the budget asks for, at the board's limit of nesting."""
+    image = _image()
+    use = asyncio.run(probe_stack(_emulated(), image))
+    assert use is not None
+    assert over_budget(BOARD, image_size(image), use) == []
+    assert min(use.nesting.values()) + 1 >= 64

@@ -285,7 +285,7 @@ void host_udp_find(struct wm_peer *peer, const char *uri)
     }
     const char *service = port[0] == ':' ? port + 1 : "5683";
     host[host_len] = '\0';
-    union address own;
+    union wm_udp_address own;
     socklen_t     own_len = sizeof own;
     (void)getsockname(udp.fd, &own.any, &own_len);
     struct addrinfo *found = NULL;
@@ -296,12 +296,12 @@ void host_udp_find(struct wm_peer *peer, const char *uri)
         host_fail(EXIT_UNAVAILABLE, "--register %s: %s (from %s): check the name, and --bind", uri, gai_strerror(err),
                   udp.uri_host);
     }
-    union address a;
+    union wm_udp_address a;
     memset(&a, 0, sizeof a);
     memcpy(&a, found->ai_addr, found->ai_addrlen);
     freeaddrinfo(found);
     memset(peer, 0, sizeof *peer); /* link 0: UDP is the first */
-    peer_encode(peer, &a);
+    wm_udp_peer_encode(peer, &a);
 }
 
 uint16_t host_udp_port(void)
