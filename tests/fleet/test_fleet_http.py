@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import http.client
 import json
@@ -28,6 +29,7 @@ from wasmote.protocol.section import Section, with_section
 from wasmote_fleet.gateway.calls import AT_A_NODE, WAITING_AT_A_NODE
 from wasmote_fleet.gateway.http.app import OPERATIONS
 from wasmote_fleet.gateway.http.openapi import DOCUMENT
+from wasmote_fleet.server.http import PATIENCE_S
 
 pytestmark = pytest.mark.slow
 MODULES = Path(__file__).resolve().parents[1] / "integration" / "modules"
@@ -437,6 +439,29 @@ def test_keys_by_role(node: RunningNode, tmp_path: Path) -> None:
     with fleet_server(data, "--http", "0.0.0.0:0") as server:
         is_problem(server.request("GET", "/api/v1/nodes", key=keys["read"]), 401, "key", "not known")
         assert call(server, "fib", [20], key=keys["call"]).json()["value"] == 6765
+
+
+def test_slow_clients_are_dropped(server: FleetServer) -> None:
+    """One that never ends its headers, one that does not take its response; others are answered meanwhile."""
+    at = urlsplit(server.http)
+    with socket.create_connection((at.hostname, at.port)) as silent, socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect((at.hostname, at.port))
+        silent.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")
+        # Many requests in one go, so that their responses fill every buffer on the way.
+        request = b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        deaf.sendall(request * 1000)
+        for client in (silent, deaf):
+            client.settimeout(2 * PATIENCE_S + 5)
+        assert server.request("GET", "/health").status_code == 200
+        assert silent.recv(1) == b""
+        time.sleep(PATIENCE_S + 2)
+        got = 0
+        with contextlib.suppress(ConnectionResetError):
+            while piece := deaf.recv(1 << 16):
+                got += len(piece)
+        assert 0 < got < 1000 * len(json.dumps(DOCUMENT, separators=(",", ":")))
+    assert call(server, "fib", [20]).json()["value"] == 6765
 
 
 # ---- stopping and starting ----

@@ -24,6 +24,7 @@ from wasmote_fleet.gateway.keys import Keys
 from wasmote_fleet.gateway.nodes import AdoptedNodes
 from wasmote_fleet.repository import Repository
 from wasmote_fleet.server.addresses import Address, bind
+from wasmote_fleet.server.http import HttpServer, PatientProtocol
 
 HOUSEKEEPING_S = 3600.0
 # Requests that run when the server is told to stop may go on for so long: the longest deadline, and a little.
@@ -49,22 +50,6 @@ class Started:
     coap: str
     data: str
     keys_needed: bool
-
-
-class _HttpServer(uvicorn.Server):
-    """uvicorn without its own handling of signals: serve() has it, for everything. tell: called once it answers."""
-
-    def __init__(self, config: uvicorn.Config, tell: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._tell = tell
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._tell()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 async def serve(
@@ -103,7 +88,7 @@ async def serve(
         )
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=PatientProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -115,7 +100,7 @@ async def serve(
             h11_max_incomplete_event_size=HEADER_BYTES,
         )
         at = Started(f"http://{http_at}", f"coap://{coap_at}", settings.data, not settings.http.loopback)
-        http = _HttpServer(config, lambda: started(at))
+        http = HttpServer(config, lambda: started(at))
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # bugs, not what clients send
         with _signals(http), contextlib.suppress(asyncio.CancelledError):
             await http.serve(sockets=[http_socket])
