@@ -106,6 +106,8 @@ class PtyWire:
         except OSError:
             pass
         finally:
+            with self._lock:  # disconnect() must not write into a pipe that is closed
+                self._closed = True
             self._end()
 
     def _end(self) -> None:
