@@ -33,7 +33,7 @@ def parse_listen(text: str, default_port: int) -> Address:
     bare_ipv6 = ":" in host and not host.startswith("[")
     if text.endswith("]") or not colon or bare_ipv6:
         host, port = text, str(default_port)
-    host = host.strip("[]") or "127.0.0.1"
+    host = "127.0.0.1" if text.startswith(":") and not bare_ipv6 else host.strip("[]")
     host = "127.0.0.1" if host == "localhost" else host
     try:
         ipaddress.ip_address(host)
@@ -52,7 +52,8 @@ def parse_listen(text: str, default_port: int) -> Address:
 def bind(address: Address, kind: socket.SocketKind, what: str, option: str) -> socket.socket:
     """A socket there. Raises LocalError."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    made = socket.socket(family, kind)
+    # asyncio turns off Nagle's delay only where a socket says that it is TCP, and its connections inherit that.
+    made = socket.socket(family, kind, socket.IPPROTO_TCP if kind == socket.SOCK_STREAM else 0)
     try:
         if kind == socket.SOCK_STREAM:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
