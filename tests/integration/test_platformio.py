@@ -96,6 +96,18 @@ def test_platformio_ini_has_every_stm32_board() -> None:
     assert ini["ststm32"]["platform"] == "ststm32"
 
 
+def test_platformio_ini_of_the_idf_example_has_every_board_of_the_port() -> None:
+    """It is read only: CI cannot reach the registry that has platform and framework."""
+    example = PROJECT.root / "firmware" / "ports" / "esp_idf" / "example"
+    ini = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=";")
+    ini.read(example / "platformio.ini", encoding="utf-8")
+    chips = {name.removeprefix("env:") for name in ini.sections() if name.startswith("env:")}
+    boards = {board.name for board in list_boards(PROJECT) if board.port == "esp_idf"}
+    assert chips == boards | {"esp32c3"}  # boards/esp32c3 is the bare metal one; the component runs there too
+    assert ini["env"]["framework"] == "espidf"
+    assert (example / ini["platformio"]["src_dir"] / "CMakeLists.txt").is_file()
+
+
 @pytest.mark.slow
 def test_pio_says_what_is_missing(core: Path) -> None:
     """An environment of a board that is not there, in a copy of the configuration."""
