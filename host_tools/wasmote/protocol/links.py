@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 
@@ -89,3 +90,16 @@ def parse(text: str) -> list[Link]:
             if not reader.peek():
                 raise LinkFormatError("the list ends with a comma")
     return links
+
+
+def encode(links: Iterable[Link]) -> str:
+    """Links as text. An attribute whose value is empty is written without one."""
+
+    def attribute(name: str, value: str) -> str:
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f';{name}="{escaped}"' if value else f";{name}"
+
+    return ",".join(
+        f"<{link.target}>" + "".join(attribute(name, value) for name, value in link.attributes.items())
+        for link in links
+    )
