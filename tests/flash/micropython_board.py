@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stm32_chip import Stm32Chip
+
 _BANNER = b"raw REPL; CTRL-B to exit\r\n>"
 UNIQUE_ID = bytes(range(0xA0, 0xAC))
 
@@ -125,3 +127,33 @@ class MicroPythonBoard:
                 0,
                 0 if entry.is_dir() else entry.stat().st_size,
             )
+
+
+class PythonThenBootloader:
+    """An STM32 with MicroPython, whose machine.bootloader() does what it says; a start of the flash memory runs
+    MicroPython again as long as that is in it."""
+
+    def __init__(self, root: Path, chip: Stm32Chip) -> None:
+        self.chip = chip
+        self.python = MicroPythonBoard(root, self._to_bootloader)
+        self.runs_python = True
+        self.chip.flash[:256] = b"\x22" * 256  # MicroPython's own image, as far as it matters here
+        self.chip.on_go = self._go
+
+    def _to_bootloader(self) -> None:
+        self.runs_python = False
+        self.chip.reset()
+
+    def _go(self, _address: int) -> None:
+        self.runs_python = self.chip.flash[:256] == b"\x22" * 256
+
+    @property
+    def baud(self) -> int | None:
+        return 115200 if self.runs_python else self.chip.baud
+
+    @baud.setter
+    def baud(self, value: int) -> None:
+        self.chip.baud = value
+
+    def feed(self, data: bytes) -> bytes:
+        return self.python.feed(data) if self.runs_python else self.chip.feed(data)

@@ -28,6 +28,7 @@ from wasmote.protocol.stm32_boot import Progress
 _PERCENT = re.compile(r"Writing at 0x[0-9a-f]+ .*?([\d.]+)%")
 _VERIFIED = "Hash of data verified"
 _FATAL = re.compile(r"A fatal error occurred: (.*)")
+_MAC = re.compile(r"^(?:BASE )?MAC: +([0-9a-f:]{17})$", re.MULTILINE)
 _WRONG_CHIP = re.compile(r"This chip is (\S+), not (\S+?)\.(?:\s|$)")
 _SECURED = re.compile(r"(Secure Boot|Flash Encryption): Enabled|(Secure Download Mode)", re.IGNORECASE)
 _NOISE = ("Invalid head of packet", "noise or corruption", "Invalid SLIP escape", "Packet content transfer")
@@ -46,8 +47,9 @@ class Esp:
     progress: Callable[[Progress], None]
     note: Callable[[str], None]
 
-    def check(self) -> None:
-        """See that the chip is there, is the board's, and is not locked. It stays in its ROM loader."""
+    def check(self) -> str:
+        """See that the chip is there, is the board's, and is not locked; its MAC address, "" where esptool does not
+        tell. It stays in its ROM loader."""
         word = "read-mac" if self.config.esp_chip in _NO_SECURITY_INFO else "get-security-info"
         # At the ROM's own rate: a chip that no control line resets would stay at another one.
         program = self._run([*self._base(after="no-reset", baud=ROM_BAUD), "--no-stub", word], begun=False)
@@ -58,6 +60,8 @@ class Esp:
                 next_step="nothing was written; its fuses cannot be set back:"
                 " use another board, or sign the image with the vendor's tools",
             )
+        mac = _MAC.search("\n".join(program.lines))
+        return mac[1] if mac else ""
 
     def write(self, files: Sequence[tuple[int, Path]]) -> None:
         """Write files at their offsets, verify them, and reset the chip."""

@@ -39,6 +39,16 @@ _WRITE_TIMEOUT_S = 10.0
 _REMOTE_SLICE_S = 0.02
 
 
+def _harmless_ping() -> tuple[int, bytes]:
+    """Message ID and frame of a ping without the characters that MicroPython, if it is there instead of a node, takes
+    for commands: 01 to 05, of which 04 runs its program again."""
+    while True:
+        mid = secrets.randbelow(0x10000)
+        frame = slipmux.encode(slipmux.COAP, ping(mid))
+        if not set(frame) & {1, 2, 3, 4, 5}:
+            return mid, frame
+
+
 class LinkLost(LocalError):
     """The port is gone: unplugged, or its other end was closed."""
 
@@ -178,13 +188,13 @@ class SerialLine:
         """The node's hello (docs/PROTOCOL.md, 1), "" where it was missed but the node answers; None: nothing came in
         time. on_text gets each line of diagnostics."""
         decoder = slipmux.Decoder()
-        mid = secrets.randbelow(0x10000)
+        mid, frame_of_ping = _harmless_ping()
         deadline = time.monotonic() + timeout_s
         next_ping = time.monotonic() + _PING_EVERY_S
         while (now := time.monotonic()) < deadline:
             if now >= next_ping:
                 next_ping = now + _PING_EVERY_S
-                self.write(slipmux.encode(slipmux.COAP, ping(mid)))
+                self.write(frame_of_ping)
             for frame in decoder.feed(self.read_some(max(0.0, min(next_ping, deadline) - now))):
                 if frame.kind == slipmux.TEXT:
                     on_text(frame.text.rstrip("\n"))

@@ -30,6 +30,18 @@ _IDENTIFY_ATTEMPTS = 3
 AGAIN = "run the same command again: it goes on with what is not there yet"
 
 
+def check_chip(info: BootInfo, port: str, board_name: str, config: FlashConfig) -> None:
+    """Raises InputError where this is not the board's chip."""
+    if not config.chip_ids or info.chip_id in config.chip_ids:
+        return
+    wanted = " or ".join(f"{boot.CHIPS.get(one, 'ID')} (0x{one:03x})" for one in config.chip_ids)
+    raise InputError(
+        f"the chip on {port} is not that of {board_name}",
+        cause=f"it is {info.chip_text}; {board_name} has {wanted}",
+        next_step="nothing was written: name the board that is connected (`wasmote boards`), or another --port",
+    )
+
+
 class Stm32Uart:
     """One chip on one port. baud: 1200 to 115200; the bootloader measures it once after each reset. progress gets
     each step of the work, note a sentence for the person now and then."""
@@ -74,16 +86,7 @@ class Stm32Uart:
             self._reset(bootloader=True)
         self.line.discard()
         info = self._identify(rounds)
-        if self._config.chip_ids and info.chip_id not in self._config.chip_ids:
-            wanted = " or ".join(
-                f"{boot.CHIPS.get(one, 'ID')} (0x{one:03x})" for one in self._config.chip_ids
-            )
-            raise InputError(
-                f"the chip on {self.port} is not that of {self._board}",
-                cause=f"it is {info.chip_text}; {self._board} has {wanted}",
-                next_step="nothing was written: name the board that is connected (`wasmote boards`),"
-                " or another --port",
-            )
+        check_chip(info, self.port, self._board, self._config)
         info = BootInfo(info.version, info.commands, info.chip_id, self._is_locked())
         if unlock:
             info = self._unlock(info)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from wasmote.adapters import micropython
+from wasmote.adapters import port_probe
 from wasmote.adapters.boards import TIERS, Board, list_boards
 from wasmote.adapters.ports import (
     MICROPYTHON_USB,
@@ -19,13 +18,9 @@ from wasmote.adapters.ports import (
     usb_devices,
 )
 from wasmote.adapters.project import Project
-from wasmote.adapters.serial_line import SerialLine
 from wasmote.cli.base import Session
 from wasmote.cli.base import command as make_command
 from wasmote.errors import InputError, WasmoteError
-
-_NODE_S = 1.0
-_BAUD = 115200
 
 
 @make_command()
@@ -82,7 +77,7 @@ def _list_connected(session: Session, boards: Sequence[Board], more: Sequence[st
         }
         if probe:
             with session.output.progress(f"ask {port.device}"):
-                row |= _ask(port.device)
+                row |= _ask(port.device, boards)
         rows.append(row)
     for usb in usb_devices():
         for kind, text in (("programmer", "debug probe"), ("bootloader", "chip in its bootloader")):
@@ -98,23 +93,13 @@ def _list_connected(session: Session, boards: Sequence[Board], more: Sequence[st
     )
 
 
-def _ask(port: str) -> dict[str, Any]:
-    """Who answers on a port: a node names its board, MicroPython its machine."""
+def _ask(port: str, boards: Sequence[Board]) -> dict[str, Any]:
+    """Who answers on a port, and which boards that may be."""
     try:
-        with SerialLine(port, _BAUD) as line:
-            device = None
-            if line.wait_hello(_NODE_S, lambda _text: None) is not None:
-                device = line.get_device(_NODE_S)
-        if device is not None:
-            return {
-                "boards": [str(device.get("board", ""))],
-                "runs": f"wasmote {device.get('fw', '')}".strip(),
-            }
-        if micropython.probe(port):
-            runs = "MicroPython"
-            with contextlib.suppress(WasmoteError):
-                runs = micropython.identify(port).text
-            return {"runs": runs}
+        found = port_probe.ask(port)
     except WasmoteError as err:
         return {"runs": f"? ({err.cause or err.message})"}
-    return {}
+    if found is None:
+        return {}
+    fitting = port_probe.fitting_boards(found, boards)
+    return {"runs": found.text, **({"boards": fitting} if fitting else {})}
