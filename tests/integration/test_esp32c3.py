@@ -7,6 +7,7 @@ import dataclasses
 import importlib.util
 import itertools
 import re
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,17 @@ def _symbols(elf: ELFFile) -> dict[str, int]:
 def _sections(elf: ELFFile) -> dict[str, range]:
     found = {name: elf.get_section_by_name(name) for name in (".text", ".stack", ".rodata", ".data", ".bss")}
     return {name: range(one["sh_addr"], one["sh_addr"] + one["sh_size"]) for name, one in found.items()}
+
+
+def _segments_of(image: bytes) -> list[tuple[int, bytes]]:
+    """Address and content of each segment of an image for the ROM's loader (esptool's manual, "firmware image format":
+    24 bytes of header, the number of segments in its second; then address, length and content of each)."""
+    found, at = [], 24
+    for _ in range(image[1]):
+        address, length = struct.unpack_from("<II", image, at)
+        found.append((address, image[at + 8 : at + 8 + length]))
+        at += 8 + length
+    return found
 
 
 def _inside(part: range, region: range) -> bool:
@@ -160,17 +172,28 @@ def test_ram_image_is_one_that_esptool_accepts() -> None:
     assert re.search(r"Checksum: 0x[0-9a-f]+ \(valid\)", done.stdout)
     assert re.search(r"Validation hash: [0-9a-f]+ \(valid\)", done.stdout)
     assert "Chip ID: 5 (ESP32-C3)" in done.stdout
-    segments = {
-        int(at, 16): int(length, 16)
+    segments = [
+        (int(at, 16), int(length, 16))
         for length, at in re.findall(r"^\s+\d+\s+0x([0-9a-f]+)\s+0x([0-9a-f]+)\s", done.stdout, re.MULTILINE)
-    }
+    ]
+    memory = _segments_of(packed.read_bytes())
+    assert [(at, len(data)) for at, data in memory] == segments
     with image.open("rb") as file:
         elf = ELFFile(file)
         parts = _sections(elf)
         assert f"Entry point: {elf['e_entry']:#x}" in done.stdout
-    assert set(segments) == {parts[name].start for name in (".text", ".rodata", ".data")}
-    for name in (".text", ".rodata", ".data"):
-        assert len(parts[name]) <= segments[parts[name].start] < len(parts[name]) + 4
+        wanted = {name: elf.get_section_by_name(name).data() for name in (".text", ".rodata", ".data")}
+    # Sections that touch are one segment; each segment is filled up to whole words.
+    for name, content in wanted.items():
+        start = parts[name].start
+        (found,) = [
+            data[start - at : start - at + len(content)]
+            for at, data in memory
+            if at <= start < at + len(data)
+        ]
+        assert found == content, f"{name} is not where the ELF file has it"
+    covered = sum(len(content) for content in wanted.values())
+    assert covered <= sum(len(data) for _at, data in memory) < covered + 4 * len(wanted)
     damaged = bytearray(packed.read_bytes())
     damaged[100] ^= 1
     other = packed.with_suffix(".damaged")

@@ -27,6 +27,7 @@ _RESET_S = 0.1
 _AFTER_RESET_S = 0.1
 _UNLOCK_ROUNDS = 40
 _IDENTIFY_ATTEMPTS = 3
+_NODE_S = 1.5  # for a node to answer a ping
 AGAIN = "run the same command again: it goes on with what is not there yet"
 
 
@@ -157,27 +158,28 @@ class Stm32Uart:
                     return self.line.run(boot.identify())
             self.line.run(boot.synchronise(rounds))
             return self.line.run(boot.identify())
-        except Garbled as err:
-            raise UnreachableError(
-                f"the bootloader on {self.port} cannot be understood",
-                cause=f"{err} at {self.baud} baud with even parity: it goes by another baud rate,"
-                " which it measured when another program spoke to it, or the line is noisy",
-                next_step="reset the board, so that it measures again, and run this again; or give that rate"
-                f" with --baud. {self._config.enter}",
-            ) from err
         except BootError as err:
+            node = self._node_instead()
+            if isinstance(err, Garbled) and not node:
+                raise UnreachableError(
+                    f"the bootloader on {self.port} cannot be understood",
+                    cause=f"{err} at {self.baud} baud with even parity: it goes by another baud rate,"
+                    " which it measured when another program spoke to it, or the line is noisy",
+                    next_step="reset the board, so that it measures again, and run this again; or give that rate"
+                    f" with --baud. {self._config.enter}",
+                ) from err
             raise UnreachableError(
                 f"no bootloader answers on {self.port}",
-                cause=f"{err} at {self.baud} baud with even parity{self._who_else()}",
+                cause=f"{err} at {self.baud} baud with even parity{node}",
                 next_step=self._enter_text(),
             ) from err
 
-    def _who_else(self) -> str:
-        """What runs on the chip instead, if it says so."""
+    def _node_instead(self) -> str:
+        """That a node runs on the chip, if one answers; what it said by itself a moment ago looks garbled."""
         with contextlib.suppress(WasmoteError):
             self.line.configure(self._config.baud, "N")
             try:
-                if self.line.wait_hello(0.7, lambda _text: None) is not None:
+                if self.line.wait_hello(_NODE_S, lambda _text: None) is not None:
                     return ", but a wasmote node does: the chip runs its image and not the bootloader"
             finally:
                 self.line.configure(self.baud, "E")

@@ -23,6 +23,7 @@ from wasmote.protocol.conformance.results import FileResult, NodeResult, total
 from wasmote.protocol.conformance.suite import File
 
 _READY_S = 60.0  # CI's machines are busy
+_REAPED_S = 5.0  # from a process's last packet until the system has told its parent that it ended
 
 
 @dataclass
@@ -77,6 +78,9 @@ async def _run(
         testing = asyncio.create_task(_test(session, emulator, files, results, bar))
         try:
             await asyncio.wait((ended, testing), return_when=asyncio.FIRST_COMPLETED)
+            if testing.done() and testing.exception() is not None:
+                # A node that ends is refused by its port before it has been reaped: its end is then the cause.
+                await asyncio.wait((ended,), timeout=_REAPED_S)
             if ended.done():
                 raise WasmoteError(
                     f"the node of {board.name} ended by itself with {ended.result()}",

@@ -20,10 +20,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "boards": ("boards", "list the boards and how far each is proven"),
         "build": ("build", "build a board's image"),
         "flash": ("flash", "write a board's image, verify it, and hear the node"),
-        "provision": (
-            "provision",
-            "say what is on a port, save its files, switch it to its bootloader and back",
-        ),
+        "provision": ("provision", "say what is on a port, save its files, start its bootloader"),
         "monitor": ("monitor", "show what a node says, over unplugging and resets"),
         "size": ("size", "flash and RAM of built images against their budgets"),
         "new-board": ("new_board", "start a board from one that is there"),
