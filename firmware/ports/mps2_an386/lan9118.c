@@ -271,7 +271,7 @@ err_t wm_lan9118_init(struct netif *netif)
     INT_STS = UINT32_MAX;
     IRQ_CFG = IRQ_CFG_ON;
     INT_EN = INT_RX;
-    NVIC_ISER = NVIC_BIT(LAN9118_IRQ);
+    NVIC_ISER(LAN9118_IRQ) = NVIC_BIT(LAN9118_IRQ);
 
     netif->name[0] = 'e';
     netif->name[1] = 'n';

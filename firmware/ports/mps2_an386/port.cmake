@@ -2,10 +2,11 @@
 set(WM_PORT_CONFIG ${WM_PORT_DIR}/wm_config_mps2_an386.h)
 set(WM_PORT_SOURCES
     ${WM_PORT_DIR}/main.c
-    ${WM_PORT_DIR}/startup.c
+    ${WM_PORT_DIR}/vectors.c
     ${WM_PORT_DIR}/chip.c
     ${WM_PORT_DIR}/lan9118.c
     ${WM_PORT_DIR}/net.c
+    ${CMAKE_CURRENT_SOURCE_DIR}/ports/common/cortex_m.c
     ${CMAKE_CURRENT_SOURCE_DIR}/ports/common/serial.c
     ${CMAKE_CURRENT_SOURCE_DIR}/ports/common/stack.c
 )

@@ -1,19 +1,16 @@
 #include "chip.h"
 #include "board.h"
-#include "stack.h"
 #include "stm32f4.h"
 #include "wasmote/node.h"
 
 #define HSI_HZ      16000000u
 #define EMULATED_HZ 168000000u
-#define TICK_HZ     100u
 #define POLLS_MAX   100000u /* more than 20 ms; a crystal takes 2 ms, HSI and PLL 0.3 ms (data sheets, 5.3 and 6.3: oscillators) */
 
 static struct {
-    bool              emulated;
-    uint32_t          clock_hz, cycles_per_ms;
-    volatile uint32_t ticks;
-    uint64_t          pool; /* entropy */
+    bool     emulated;
+    uint32_t clock_hz;
+    uint64_t pool; /* entropy */
 } chip;
 
 /* ---- pins: a board.h writes one as the base of its port and its number ---- */
@@ -111,33 +108,7 @@ static void clock_init(void)
     } else {
         pll_init();
     }
-    chip.cycles_per_ms = chip.clock_hz / 1000;
-    SYST_RVR = chip.clock_hz / TICK_HZ - 1;
-    SYST_CVR = 0;
-    SYST_CSR = SYST_CSR_RUN;
-}
-
-void wm_isr_systick(void);
-void wm_isr_systick(void)
-{
-    chip.ticks = chip.ticks + 1;
-    wm_node_nudge();
-}
-
-uint32_t wm_port_now_ms(void)
-{
-    static uint32_t last_ms;
-    uint32_t ticks, left;
-    do { /* again if the tick came in between */
-        ticks = chip.ticks;
-        left = SYST_CVR;
-    } while (ticks != chip.ticks);
-    const uint32_t ms = ticks * (1000 / TICK_HZ) + (chip.clock_hz / TICK_HZ - 1 - left) / chip.cycles_per_ms;
-    /* The counter starts over some cycles before its interrupt is taken: never go back by that tick. */
-    if ((int32_t)(ms - last_ms) > 0) {
-        last_ms = ms;
-    }
-    return last_ms;
+    wm_cortex_m_tick(chip.clock_hz);
 }
 
 void wm_chip_sleep(bool (*idle)(void))
@@ -218,7 +189,7 @@ static void stir(uint64_t word)
 /* One word of the generator if there is one; always the time. */
 static void stir_fresh(void)
 {
-    stir(SYST_CVR ^ (uint64_t)chip.ticks << 32);
+    stir(wm_cortex_m_jitter());
     if (BOARD_RANDOM && !chip.emulated && poll_for(&RNG_SR, RNG_SR_DRDY | RNG_SR_BAD, RNG_SR_DRDY)) {
         stir(RNG_DR);
     }
@@ -273,10 +244,7 @@ const char *wm_chip_reset_cause(void)
 _Noreturn void wm_chip_reset(void)
 {
     (void)poll_for(&USART_SR(BOARD_UART), USART_SR_TC, USART_SR_TC);
-    __asm__ volatile("dsb" ::: "memory");
-    SCB_AIRCR = SCB_AIRCR_RESET;
-    for (;;) {
-    }
+    wm_cortex_m_reset();
 }
 
 void wm_chip_init(void)
@@ -288,18 +256,4 @@ void wm_chip_init(void)
     clock_init();
     uart_init();
     entropy_init();
-}
-
-/* ---- the end ---- */
-
-_Noreturn void wm_port_panic(const char *file, int line)
-{
-    __asm__ volatile("cpsid i" ::: "memory");
-    wm_serial_cry(&wm_chip_uart, "panic: ", file, (uint32_t)line, (uint32_t)(uintptr_t)__builtin_return_address(0));
-    wm_chip_reset();
-}
-
-uintptr_t wm_port_stack_limit(void)
-{
-    return (uintptr_t)wm_stack_bottom + BOARD_STACK_RESERVE_BYTES;
 }

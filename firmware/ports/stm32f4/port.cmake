@@ -3,9 +3,10 @@ wm_board_files(${WM_PORT_DIR}/generate.py ${WM_PORT_DIR}/chips.toml)
 set(WM_PORT_CONFIG ${WM_BOARD_FILES}/limits.h)
 set(WM_PORT_SOURCES
     ${WM_PORT_DIR}/main.c
-    ${WM_PORT_DIR}/startup.c
+    ${WM_PORT_DIR}/vectors.c
     ${WM_PORT_DIR}/chip.c
     ${WM_PORT_DIR}/libc.c
+    ${CMAKE_CURRENT_SOURCE_DIR}/ports/common/cortex_m.c
     ${CMAKE_CURRENT_SOURCE_DIR}/ports/common/serial.c
     ${CMAKE_CURRENT_SOURCE_DIR}/ports/common/stack.c
 )

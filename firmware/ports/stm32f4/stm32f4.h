@@ -1,12 +1,10 @@
 /* stm32f4.h: the registers that the port uses; which of them a board needs is in its board.h. RM0090: ST's reference manual
  * of the F405, F407 and F429, revision 19; RM0383: of the F411, revision 3, where all of these are the same but for what is
- * said; PM0214: the Cortex-M4 programming manual. */
+ * said. The core's own registers: cortex_m.h. */
 #ifndef WM_STM32F4_H
 #define WM_STM32F4_H
 
-#include <stdint.h>
-
-#define REG(address) (*(volatile uint32_t *)(uintptr_t)(address))
+#include "cortex_m.h"
 
 /* Flash interface, RM0090 3.9, RM0383 3.8: wait states; prefetch and both caches on */
 #define FLASH_ACR        REG(0x40023c00)
@@ -17,7 +15,6 @@
 #define PWR_CR_VOS(v)  ((v) << 14)
 #define PWR_CSR        REG(0x40007004)
 #define PWR_CSR_VOSRDY (1u << 14)
-
 
 /* Reset and clock control, RM0090 7.3 */
 #define RCC_CR          REG(0x40023800)
@@ -72,20 +69,5 @@
 #define RNG_SR_DRDY  (1u << 0)
 #define RNG_SR_BAD   (3u << 5) /* SEIS, CEIS */
 #define RNG_DR       REG(0x50060808)
-
-/* SysTick, NVIC and system control block, PM0214 4.3 to 4.5 */
-#define SYST_CSR        REG(0xe000e010)
-#define SYST_CSR_RUN    7u /* processor clock, interrupt, enable */
-#define SYST_RVR        REG(0xe000e014)
-#define SYST_CVR        REG(0xe000e018)
-#define NVIC_ISER(irq)  REG(0xe000e100 + 4 * ((irq) / 32))
-#define NVIC_ICER(irq)  REG(0xe000e180 + 4 * ((irq) / 32))
-#define NVIC_BIT(irq)   (1u << ((irq) % 32))
-#define SCB_VTOR        REG(0xe000ed08)
-#define SCB_AIRCR       REG(0xe000ed0c)
-#define SCB_AIRCR_RESET (0x05fa0000u | 1u << 2)
-#define SCB_CFSR        REG(0xe000ed28)
-#define SCB_CPACR       REG(0xe000ed88)
-#define SCB_CPACR_FPU   (0xfu << 20)
 
 #endif
