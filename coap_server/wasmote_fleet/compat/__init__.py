@@ -1,0 +1,1 @@
+"""Other systems' interfaces, in front of this one's parts."""
