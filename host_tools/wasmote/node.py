@@ -250,19 +250,22 @@ class Node:
         *,
         input: bytes | None = None,
         fetch: bool = False,
+        context: str | None = None,
     ) -> CallResult:
         """Call NAME, NAME/EXPORT or NAME/:N (the export's index) and wait for its result.
 
-        args are for exports of numbers, input is for exports of bytes. fetch: run a pure export on a fresh
-        instance. A call is repeated only where its export is declared pure or idempotent. Raises InputError
-        before anything is sent, TrapError, ApplicationError, RefusedError, UnansweredError (it may have run),
-        UnreachableError.
-        """
+        args are for exports of numbers, input is for exports of bytes. fetch: run a pure export on a fresh instance.
+        context: travels with calls that the function asks for (docs/PROTOCOL.md, 4). A call is repeated only where its
+        export is declared pure or idempotent. Raises InputError before anything is sent, TrapError, ApplicationError,
+        RefusedError, UnansweredError (it may have run), UnreachableError."""
         name, export = await self.find_export(function)
         payload, content_format = _call_body(function, export, args, input)
         method = messages.FETCH if fetch else messages.POST
         # The plain path calls the default export; it is named here so that what was checked is what runs.
-        request = Request(method, ("f", name, export.ref), payload, content_format=content_format)
+        query = () if context is None else (f"x={context}",)
+        request = Request(
+            method, ("f", name, export.ref), payload, query=query, content_format=content_format
+        )
         began_s = time.monotonic()
         try:
             reply = await self.client.request(request, repeatable=fetch or export.repeatable)

@@ -73,9 +73,10 @@ class Gateway:
         body: Sequence[Argument] | bytes | None,
         *,
         deadline_s: float,
+        context: str | None = None,
     ) -> CallResult:
         """Call an export (None: the default) with numbers or bytes; None: no arguments, or no input. Never repeated
-        unless the export is declared pure or idempotent. Raises UnknownNode, UnknownExport, WrongBody, InputError,
+        unless the export is declared pure or idempotent. context: as Node.call has it. Raises UnknownNode, UnknownExport, WrongBody, InputError,
         Overloaded, DeadlinePassed, and what Node.call() raises."""
         wanted = function if export is None else f"{function}/{export}"
         async with self._turn(node_id, wanted, deadline_s) as node:
@@ -88,9 +89,9 @@ class Gateway:
             _check_body(wanted, found, body)
             if found.kind == "bytes":
                 assert body is None or isinstance(body, bytes)
-                return await node.call(wanted, input=body)
+                return await node.call(wanted, input=body, context=context)
             assert not isinstance(body, bytes)
-            return await node.call(wanted, body or ())
+            return await node.call(wanted, body or (), context=context)
 
     async def push(self, node_id: str, name: str, module: bytes, *, deadline_s: float) -> Pushed:
         """Install module as name on the node, or replace what is there. Raises UnknownNode, RefusedError with the
