@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import click
 
 from wasmote.cli.base import Session
@@ -13,25 +16,83 @@ from wasmote_fleet.cli.client import Client, server_options
 @base_command()
 @click.argument("node", required=False)
 @click.option("--rm", "remove", is_flag=True, help="Let NODE go; nothing changes on it.")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Give NODE a label; repeatable.")
+@click.option("--beat", type=click.FloatRange(0.1, 3600), metavar="SECONDS", help="How often NODE is asked.")
 @server_options
-def command(session: Session, node: str | None, remove: bool, server: str, key: str | None) -> None:
-    """List the fleet's nodes, or the functions on NODE."""
+def command(
+    session: Session,
+    node: str | None,
+    remove: bool,
+    labels: tuple[str, ...],
+    beat: float | None,
+    server: str,
+    key: str | None,
+) -> None:
+    """List the fleet's nodes, or the functions on NODE.
+
+    STATE: up; silent (it missed a beat), down (two); joined (not heard of yet); left (its registration ended); unknown
+    (no server speaks with it now). With --label or --beat, NODE is changed. --label NAME= takes a label away.
+    """
     client = Client(server, key)
-    if remove:
-        if node is None:
-            raise InputError("--rm is for one node", next_step="name it: wasmote fleet nodes NODE --rm")
+    if node is None:
+        if remove or labels or beat is not None:
+            raise InputError(
+                "--rm, --label and --beat are for one node", next_step="name it: wasmote fleet nodes NODE"
+            )
+        nodes = client.get("nodes")["nodes"]
+        columns = {
+            "id": "NODE", "state": "STATE", "for": "FOR", "uri": "ADDRESS", "board": "BOARD", "fw": "FIRMWARE",
+            "labels": "LABELS",
+        }  # fmt: skip
+        session.output.table([_row(found) for found in nodes], columns, value=nodes)
+    elif remove:
         client.request("DELETE", "nodes", node)
         session.output.emit({"removed": node}, f"{node} left the fleet")
-    elif node is None:
-        nodes = client.get("nodes")["nodes"]
-        rows = [
-            {**found, "board": found["device"].get("board"), "fw": found["device"].get("fw")}
-            for found in nodes
-        ]
-        session.output.table(
-            rows, {"id": "NODE", "uri": "ADDRESS", "board": "BOARD", "fw": "FIRMWARE"}, value=nodes
+    elif labels or beat is not None:
+        wanted: dict[str, Any] = {} if beat is None else {"beat_s": beat}
+        if labels:
+            wanted["labels"] = _labels(client.get("nodes", node)["labels"], labels)
+        changed = client.request("PATCH", "nodes", node, json=wanted).json()
+        session.output.emit(
+            changed, f"{node}: {_text(changed['labels']) or 'no labels'}, asked every {changed['beat_s']:g} s"
         )
     else:
         found = client.get("nodes", node, "functions")["functions"]
         rows = [{**function, "exports": " ".join(function["exports"])} for function in found]
         session.output.table(rows, {"name": "FUNCTION", "size": "BYTES", "exports": "EXPORTS"}, value=found)
+
+
+def _row(node: dict[str, Any]) -> dict[str, Any]:
+    device = node["device"]
+    return {
+        **node,
+        "for": duration(time.time() - node["since"]),
+        "board": device.get("board"),
+        "fw": device.get("fw"),
+        "labels": _text(node["labels"]),
+    }
+
+
+def _text(labels: dict[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in sorted(labels.items()))
+
+
+def _labels(before: dict[str, str], given: tuple[str, ...]) -> dict[str, str]:
+    labels = dict(before)
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise InputError(f"'{text}' is no label", next_step="write NAME=VALUE, or NAME= to take it away")
+        labels[name] = value
+    return {name: value for name, value in labels.items() if value}
+
+
+def duration(seconds: float) -> str:
+    """For a person: the two largest units."""
+    left = max(0, int(seconds))
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])

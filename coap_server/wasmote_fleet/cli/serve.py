@@ -10,7 +10,8 @@ from wasmote.cli.base import Session
 from wasmote.cli.base import command as base_command
 from wasmote.errors import InputError
 from wasmote_fleet.cli.data import data_option
-from wasmote_fleet.server.addresses import parse_listen
+from wasmote_fleet.registry.registry import BEAT_S, LEASE_S
+from wasmote_fleet.server.addresses import check_name, default_name, parse_listen
 from wasmote_fleet.server.serve import Settings, Started, serve
 
 
@@ -24,14 +25,39 @@ from wasmote_fleet.server.serve import Settings, Started, serve
     help="CoAP; loopback only.",
 )
 @data_option
-def command(session: Session, http: str, coap: str, data: str) -> None:
+@click.option(
+    "--name", default=default_name, metavar="NAME", help="This server among others; otherwise the machine's."
+)
+@click.option(
+    "--beat",
+    "beat_s",
+    type=click.FloatRange(0.1, 3600),
+    default=BEAT_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often a node is asked whether it is there, where nothing else was said for it.",
+)
+@click.option(
+    "--lease",
+    "lease_s",
+    type=click.FloatRange(1, 3600),
+    default=LEASE_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long after this server's death others take its nodes over.",
+)
+def command(
+    session: Session, http: str, coap: str, data: str, name: str, beat_s: float, lease_s: float
+) -> None:
     """Run a fleet server until Ctrl-C or SIGTERM.
 
     It listens on this machine only, where it asks for no key. With --http at any other address each request takes a key
     (`wasmote fleet keys add ROLE`), and there must be one. When told to stop, it takes no more requests and lets those
     that run end; told again, it drops them. What it acknowledged is in its data, and there again when it starts.
     """
-    settings = Settings(data, parse_listen(http, 8080), parse_listen(coap, 5683))
+    settings = Settings(
+        data, parse_listen(http, 8080), parse_listen(coap, 5683), check_name(name), beat_s, lease_s
+    )
     if not settings.coap.loopback:
         raise InputError(
             f"CoAP does not listen at {settings.coap}",
@@ -42,7 +68,13 @@ def command(session: Session, http: str, coap: str, data: str) -> None:
     def started(at: Started) -> None:
         keys = "needs a key" if at.keys_needed else "this machine only"
         session.output.emit(
-            {"http": at.http, "coap": at.coap, "data": at.data, "keys_needed": at.keys_needed},
+            {
+                "http": at.http,
+                "coap": at.coap,
+                "data": at.data,
+                "keys_needed": at.keys_needed,
+                "server": at.server,
+            },
             f"{at.http} ({keys}), {at.coap}; data in {at.data}. Ctrl-C stops.",
         )
 

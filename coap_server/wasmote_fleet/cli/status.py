@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from wasmote.cli.base import Session
 from wasmote.cli.base import command as base_command
 from wasmote_fleet.cli.client import Client, server_options
@@ -15,10 +17,16 @@ def command(session: Session, server: str, key: str | None) -> None:
     engine = status["engine"]
     rows = [
         {"what": "version", "is": status["version"]},
-        {"what": "nodes", "is": str(status["nodes"])},
+        {"what": "server", "is": status["server"]},
+        {"what": "nodes", "is": _nodes(status)},
         {"what": "functions", "is": str(status["functions"])},
         {"what": "requests at nodes", "is": str(status["requests_at_nodes"])},
         {"what": "data", "is": f"{engine['driver']} {engine['version']}, {engine['location']}"},
         {"what": "a write survives", "is": engine["durability"]},
     ]
     session.output.table(rows, {"what": "WHAT", "is": "IS"}, value=status)
+
+
+def _nodes(status: dict[str, Any]) -> str:
+    states = ", ".join(f"{count} {state}" for state, count in status["states"].items() if count)
+    return f"{status['nodes']}: {states}" if states else "0"

@@ -1,64 +1,98 @@
 """The gateway: functions of nodes, called and pushed by the names of the fleet. Bounded in time and in number.
 
-    async with Gateway(nodes) as gateway:
+    async with Gateway(registry, repository, validator, engine) as gateway:
         result = await gateway.call("kitchen", "fib", "fib", [20], deadline_s=5.0)
 
-Errors are those of wasmote.node, and errors.py's. A deadline is counted from when a method is called.
+Whichever server of a fleet is asked, the one that holds the node's lease does it: by engine.calls, service `node`,
+instance: that server. Errors are those of wasmote.node, and errors.py's, wherever they happened. A deadline is counted
+from when a method is called.
+
+A call is sent to its node once, unless its export is declared pure or idempotent. When the server that does it dies,
+who asked it sees the lease go; a call that may be repeated then goes to the successor, another one ends as 'may have
+run'. What certainly was not begun is asked for again in any case.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from types import TracebackType
+from typing import cast
+
+import cbor2
 
 from wasmote.adapters.validator import Validator
-from wasmote.errors import InputError
-from wasmote.node import Node, Pushed
-from wasmote.protocol.answers import CallResult, Export, FunctionInfo, FunctionLink
-from wasmote.protocol.values import Argument
-from wasmote_fleet.gateway.errors import DeadlinePassed, Overloaded, UnknownExport, WrongBody
-from wasmote_fleet.gateway.nodes import FleetNode, Nodes
+from wasmote.errors import UnansweredError, UnreachableError, WasmoteError
+from wasmote.node import Pushed
+from wasmote.protocol.answers import CallResult, FunctionInfo, FunctionLink
+from wasmote_fleet.engine import (
+    MAX_VALUE_BYTES,
+    Busy,
+    Call,
+    CallFailed,
+    CallTimeout,
+    Engine,
+    EngineUnavailable,
+    NoSuchService,
+)
+from wasmote_fleet.gateway.errors import DeadlinePassed, Lost, Overloaded
+from wasmote_fleet.gateway.local import AT_A_NODE as AT_A_NODE
+from wasmote_fleet.gateway.local import WAITING_AT_A_NODE as WAITING_AT_A_NODE
+from wasmote_fleet.gateway.local import Local
+from wasmote_fleet.gateway.work import (
+    Body,
+    Result,
+    Work,
+    decode,
+    decode_work,
+    encode_error,
+    encode_result,
+    encode_work,
+)
+from wasmote_fleet.registry import NotHere, Registry, State
+from wasmote_fleet.repository import Repository
 
-AT_A_NODE = 4  # requests that a node works on at a time
-WAITING_AT_A_NODE = 32  # requests that wait for these
 IN_ALL = 512  # requests that run or wait in this gateway
-CONNECTIONS = 256  # nodes whose sockets are kept open while nothing is sent
-
-
-@dataclass
-class _Connection:
-    """A node's socket, and its gate. users: requests that run or wait."""
-
-    node: Node
-    turns: asyncio.Semaphore
-    users: int = 0
-    retired: bool = False
-    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
-    opened: bool = False
+SERVICE = "node"
+GRACE_S = 1.0  # for a reply on its way: another server counts the deadline itself
+STOPPING_S = 310.0  # for what other servers asked for, when this one stops
+_LOOK_S = 1.0  # at who speaks with a node, in case news of it was missed
+_AGAIN_S = 0.1  # before something is asked for again
+_LARGE_BYTES = MAX_VALUE_BYTES // 2
 
 
 class Gateway:
-    """`async with`. nodes: where the fleet's nodes are found. validator: looks at what is pushed before it is sent."""
+    """`async with`. validator: looks at what is pushed before it is sent."""
 
-    def __init__(self, nodes: Nodes, validator: Validator) -> None:
-        self._nodes = nodes
-        self._validator = validator
-        self._connections: OrderedDict[tuple[str, str], _Connection] = OrderedDict()
+    def __init__(
+        self, registry: Registry, repository: Repository, validator: Validator, engine: Engine
+    ) -> None:
+        self._registry = registry
+        self._engine = engine
+        self._local = Local(registry, repository, validator)
         self._total = 0
+        self._asked = 0  # by other servers
+        self._closing = False
+        self._idle = asyncio.Event()
+        self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Gateway:
+        serving = self._engine.calls.serve(SERVICE, self._serve, instance=self._registry.holder, limit=IN_ALL)
+        await self._stack.enter_async_context(serving)
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        connections, self._connections = self._connections, OrderedDict()
-        for connection in connections.values():
-            await connection.node.close()
+        self._closing = True
+        try:
+            if self._asked:
+                self._idle.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._idle.wait(), STOPPING_S)
+        finally:
+            await self._stack.aclose()
 
     @property
     def busy(self) -> int:
@@ -70,128 +104,191 @@ class Gateway:
         node_id: str,
         function: str,
         export: str | None,
-        body: Sequence[Argument] | bytes | None,
+        body: Body,
         *,
         deadline_s: float,
         context: str | None = None,
     ) -> CallResult:
         """Call an export (None: the default) with numbers or bytes; None: no arguments, or no input. Never repeated
-        unless the export is declared pure or idempotent. context: as Node.call has it. Raises UnknownNode, UnknownExport, WrongBody, InputError,
-        Overloaded, DeadlinePassed, and what Node.call() raises."""
-        wanted = function if export is None else f"{function}/{export}"
-        async with self._turn(node_id, wanted, deadline_s) as node:
-            try:
-                _name, found = await node.find_export(wanted)
-            except InputError as error:
-                raise UnknownExport(
-                    error.message, cause=error.cause, next_step="name an export that it has"
-                ) from None
-            _check_body(wanted, found, body)
-            if found.kind == "bytes":
-                assert body is None or isinstance(body, bytes)
-                return await node.call(wanted, input=body, context=context)
-            assert not isinstance(body, bytes)
-            return await node.call(wanted, body or (), context=context)
+        unless the export is declared pure or idempotent. context: as Node.call has it. Raises UnknownNode,
+        UnknownExport, WrongBody, InputError, Overloaded, DeadlinePassed, and what Node.call() raises."""
+        work = Work("call", node_id, function, export, body, context=context)
+        return cast(CallResult, await self._do(work, deadline_s))
 
-    async def push(self, node_id: str, name: str, module: bytes, *, deadline_s: float) -> Pushed:
-        """Install module as name on the node, or replace what is there. Raises UnknownNode, RefusedError with the
-        node's reason, Overloaded, DeadlinePassed, UnreachableError, UnansweredError."""
-        async with self._turn(node_id, f"push of {name}", deadline_s) as node:
-            return await node.push(module, name=name, validator=self._validator)
+    async def push(self, node_id: str, name: str, digest: str, *, deadline_s: float) -> Pushed:
+        """Install the repository's module of this digest as name on the node, or replace what is there. Raises
+        UnknownNode, UnknownFunction, RefusedError with the node's reason, Overloaded, DeadlinePassed,
+        UnreachableError, UnansweredError."""
+        return cast(Pushed, await self._do(Work("push", node_id, name, digest=digest), deadline_s))
 
     async def functions(self, node_id: str, *, deadline_s: float) -> list[FunctionLink]:
         """What is on the node."""
-        async with self._turn(node_id, "the list of functions", deadline_s) as node:
-            return await node.ls()
+        return cast(list[FunctionLink], await self._do(Work("functions", node_id), deadline_s))
 
     async def function(self, node_id: str, name: str, *, deadline_s: float) -> FunctionInfo:
         """What the node knows about a function."""
-        async with self._turn(node_id, f"function {name}", deadline_s) as node:
-            return await node.info(name)
+        return cast(FunctionInfo, await self._do(Work("function", node_id, name), deadline_s))
 
     async def remove(self, node_id: str, name: str, *, deadline_s: float) -> None:
         """Remove a function from the node; that there is none is no error."""
-        async with self._turn(node_id, f"removal of {name}", deadline_s) as node:
-            await node.rm(name)
+        await self._do(Work("remove", node_id, name), deadline_s)
 
-    @contextlib.asynccontextmanager
-    async def _turn(self, node_id: str, what: str, deadline_s: float) -> AsyncIterator[Node]:
-        """The node, once it is this request's turn, until the deadline."""
-        where = await self._nodes.get(node_id)
+    # ---- where it is done ----
+
+    async def _do(self, work: Work, deadline_s: float) -> Result:
+        await self._registry.find(work.node)  # first of all, whether there is such a node
+        with self._counted(work):
+            return await self._wherever(work, deadline_s)
+
+    async def _wherever(self, work: Work, deadline_s: float) -> Result:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + deadline_s
+        maybe_ran = False
+
+        def left_s() -> float:
+            left = end - loop.time()
+            if left <= 0:
+                raise DeadlinePassed(f"{work.text} on '{work.node}'", deadline_s=deadline_s, began=maybe_ran)
+            return left
+
+        while True:
+            server = await self._who(work, left_s(), maybe_ran)
+            try:
+                if server == self._registry.holder:
+                    return await self._local.do(work, left_s())
+                return await self._ask(server, work, left_s())
+            except NotHere:
+                # Nothing ran. What this server knows is about to change.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._registry.news(), min(left_s(), _LOOK_S))
+            except Lost:
+                maybe_ran = True
+                if not (work.repeatable or await self._may_be_repeated(work, left_s())):
+                    raise
+                await asyncio.sleep(min(left_s(), _AGAIN_S))
+
+    async def _who(self, work: Work, wait_s: float, maybe_ran: bool) -> str:
+        """The server that speaks with the node. Raises UnreachableError, or UnansweredError, if there is none in
+        time."""
+        own = self._registry.holder
+        try:
+            async with asyncio.timeout(wait_s):
+                while True:
+                    view = await self._registry.find(work.node)
+                    if view.state is State.LEFT:
+                        raise _nobody(work, "it left the fleet", maybe_ran)
+                    if view.server and (view.server != own or self._registry.speaks_with(work.node)):
+                        return view.server
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._registry.news(), _LOOK_S)
+        except TimeoutError:
+            raise _nobody(work, f"no server speaks with it for {wait_s:.1f} s", maybe_ran) from None
+
+    async def _may_be_repeated(self, work: Work, deadline_s: float) -> bool:
+        """Whether the export of a call is declared so, asked of the server that speaks with the node now."""
+        asked = Work("function", work.node, work.function)
+        try:
+            info = cast(FunctionInfo, await self._wherever(asked, deadline_s))
+        except WasmoteError:
+            return False
+        export = info.find(work.export or info.default or "")
+        return export is not None and export.repeatable
+
+    # ---- between servers ----
+
+    async def _ask(self, server: str, work: Work, deadline_s: float) -> Result:
+        """Raises NotHere if nothing ran there, Lost if it may have, and what it raised there."""
+        data = await self._packed(encode_work(work, deadline_s))
+        asking = asyncio.create_task(
+            self._engine.calls.request(SERVICE, data, instance=server, timeout_s=deadline_s + GRACE_S)
+        )
+        losing = asyncio.create_task(self._gone(server, work.node))
+        try:
+            await asyncio.wait({asking, losing}, return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                # It may have handed the node over in order, and be about to say how this ended.
+                await asyncio.wait({asking}, timeout=GRACE_S)
+            if not asking.done():
+                raise _lost(work, f"{server}, which spoke with '{work.node}', is gone")
+            reply = asking.result()
+        except NoSuchService:
+            raise NotHere(
+                f"{server} is gone", cause="nothing was sent", next_step="ask its successor"
+            ) from None
+        except Busy as error:
+            raise Overloaded(f"{work.text} was not begun", cause=error.cause, whole=True) from None
+        except CallTimeout:
+            raise DeadlinePassed(f"{work.text} on '{work.node}'", deadline_s=deadline_s, began=True) from None
+        except EngineUnavailable as error:
+            if work.repeatable:
+                raise
+            raise _lost(work, str(error)) from None
+        except CallFailed as error:
+            raise _lost(work, str(error)) from None
+        finally:
+            for task in (asking, losing):
+                task.cancel()
+            await asyncio.gather(asking, losing, return_exceptions=True)
+        return decode(await self._unpacked(reply))
+
+    async def _gone(self, server: str, node_id: str) -> None:
+        """Until this server speaks with the node no longer."""
+        while (view := self._registry.get(node_id)) is None or view.server == server:
+            await self._registry.news()
+
+    async def _serve(self, call: Call) -> bytes:
+        """What another server asks for."""
+        self._asked += 1
+        try:
+            work, deadline_s = decode_work(await self._unpacked(call.data))
+            if self._closing:
+                raise NotHere("this server stops", next_step="ask its successor")
+            with self._counted(work):
+                return await self._packed(encode_result(await self._local.do(work, deadline_s)))
+        except WasmoteError as error:
+            return encode_error(error)
+        finally:
+            self._asked -= 1
+            if not self._asked:
+                self._idle.set()
+
+    async def _packed(self, data: bytes) -> bytes:
+        """As it is, or, if that is more than a message holds, where it is."""
+        if len(data) <= _LARGE_BYTES:
+            return data
+        return cbor2.dumps({"blob": (await self._engine.blobs.put(data)).digest})
+
+    async def _unpacked(self, data: bytes) -> bytes:
+        members = cbor2.loads(data)
+        return await self._engine.blobs.read(members["blob"]) if "blob" in members else data
+
+    @contextlib.contextmanager
+    def _counted(self, work: Work) -> Iterator[None]:
         if self._total >= IN_ALL:
             raise Overloaded(
-                f"{what} was not begun", cause=f"{IN_ALL} requests run or wait at this server", whole=True
+                f"{work.text} was not begun",
+                cause=f"{IN_ALL} requests run or wait at this server",
+                whole=True,
             )
-        connection = self._connection(where)
-        if connection.users >= AT_A_NODE + WAITING_AT_A_NODE:
-            raise Overloaded(
-                f"{what} was not begun", cause=f"{connection.users} requests run or wait at '{node_id}'"
-            )
-        connection.users += 1
         self._total += 1
-        began = False
         try:
-            async with asyncio.timeout(deadline_s) as timeout, connection.turns:
-                began = True
-                await _open(connection)
-                yield connection.node
-        except TimeoutError:
-            if not timeout.expired():
-                raise
-            raise DeadlinePassed(f"{what} on '{node_id}'", deadline_s=deadline_s, began=began) from None
+            yield
         finally:
             self._total -= 1
-            connection.users -= 1
-            if connection.retired and connection.users == 0:
-                await connection.node.close()
-            await self._close_idle()
-
-    def _connection(self, where: FleetNode) -> _Connection:
-        """The node's connection. One whose address has changed is a new node."""
-        key = (where.id, where.uri)
-        connection = self._connections.get(key)
-        if connection is None:
-            connection = _Connection(Node(where.uri), asyncio.Semaphore(AT_A_NODE))
-            self._connections[key] = connection
-        self._connections.move_to_end(key)
-        return connection
-
-    async def forget(self, node_id: str) -> None:
-        """Close what is open to a node that left the fleet; its running requests end first."""
-        for key in [key for key in self._connections if key[0] == node_id]:
-            connection = self._connections.pop(key)
-            connection.retired = True
-            if connection.users == 0:
-                await connection.node.close()
-
-    async def _close_idle(self) -> None:
-        while len(self._connections) > CONNECTIONS:
-            idle = next((key for key, found in self._connections.items() if found.users == 0), None)
-            if idle is None:
-                return
-            await self._connections.pop(idle).node.close()
 
 
-async def _open(connection: _Connection) -> None:
-    async with connection.opening:
-        if not connection.opened:
-            await connection.node.open()
-            connection.opened = True
+def _lost(work: Work, cause: str) -> Lost:
+    return Lost(
+        f"{work.text} on '{work.node}' was not answered: it may have run",
+        cause=cause,
+        next_step="look at the node before you repeat it; exports that are declared pure or idempotent are repeated",
+    )
 
 
-def _check_body(wanted: str, export: Export, body: Sequence[Argument] | bytes | None) -> None:
-    """Raises WrongBody."""
-    given = "bytes" if isinstance(body, bytes) else "numbers"
-    if body is None or given == export.kind:
-        return
-    if export.kind == "bytes":
-        raise WrongBody(
-            f"{wanted} takes bytes, not arguments",
-            cause=f"its signature is {export.signature}",
-            next_step="send its input as application/octet-stream",
-        )
-    raise WrongBody(
-        f"{wanted} takes numbers, not an input stream",
-        cause=f"its signature is {export.signature}",
-        next_step="send its arguments as application/json: an array",
+def _nobody(work: Work, cause: str, maybe_ran: bool) -> WasmoteError:
+    kind = UnansweredError if maybe_ran else UnreachableError
+    return kind(
+        f"{work.text} on '{work.node}' {'may have run' if maybe_ran else 'was not begun'}",
+        cause=cause,
+        next_step="`wasmote fleet nodes` shows which nodes are there; try again when this one is",
     )

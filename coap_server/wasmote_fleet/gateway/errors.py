@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from wasmote.errors import ExitCode, InputError, RefusedError, WasmoteError
-
-
-class UnknownNode(InputError):
-    """There is no node of this name in the fleet."""
-
-    def __init__(self, node_id: str) -> None:
-        super().__init__(
-            f"there is no node '{node_id}'",
-            next_step="`wasmote fleet nodes` lists the fleet, `wasmote fleet adopt URI` adds a node",
-        )
+from wasmote.errors import ExitCode, InputError, RefusedError, UnansweredError, WasmoteError
+from wasmote_fleet.registry import NodeExists as NodeExists
+from wasmote_fleet.registry import UnknownNode as UnknownNode
 
 
 class UnknownExport(InputError):
@@ -23,8 +15,8 @@ class WrongBody(InputError):
     """The export takes another kind of body: numbers as JSON, or bytes."""
 
 
-class NodeExists(InputError):
-    """Another node has this name."""
+class Lost(UnansweredError):
+    """The server that spoke with the node stopped doing so in the middle of it: it may have run."""
 
 
 class Overloaded(RefusedError):
@@ -42,7 +34,7 @@ class DeadlinePassed(WasmoteError):
 
     def __init__(self, what: str, *, deadline_s: float, began: bool) -> None:
         super().__init__(
-            f"{what}: no result within {deadline_s:g} s",
+            f"{what}: no result within {round(deadline_s, 2):g} s",
             cause="it may have run, or still run" if began else "it waited for other calls; nothing was sent",
             next_step="look at the node before you repeat it, or give it more time"
             if began

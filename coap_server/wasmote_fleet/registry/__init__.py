@@ -2,10 +2,24 @@
 resource directory (RFC 9176) whose registrations the registry follows."""
 
 from wasmote_fleet.registry.directory import Directory
+from wasmote_fleet.registry.errors import NodeExists, NotHere, UnknownNode, WrongNode
 from wasmote_fleet.registry.events import Event
 from wasmote_fleet.registry.presence import Change, State
 from wasmote_fleet.registry.rd import add_directory
 from wasmote_fleet.registry.records import Record
 from wasmote_fleet.registry.registry import NodeView, Registry
 
-__all__ = ["Change", "Directory", "Event", "NodeView", "Record", "Registry", "State", "add_directory"]
+__all__ = [
+    "Change",
+    "Directory",
+    "Event",
+    "NodeExists",
+    "NodeView",
+    "NotHere",
+    "Record",
+    "Registry",
+    "State",
+    "UnknownNode",
+    "WrongNode",
+    "add_directory",
+]

@@ -14,14 +14,11 @@ from wasmote.protocol import answers, messages
 from wasmote.protocol.messages import Request
 from wasmote.protocol.target import parse_target
 from wasmote_fleet.engine import Clock, Lease
+from wasmote_fleet.registry.errors import WrongNode
 from wasmote_fleet.registry.presence import Beat, Change, Presence, State
 from wasmote_fleet.registry.records import Record
 
 _TRIES = 4  # messages a beat, so that a lossy line loses few beats
-
-
-class WrongNode(WasmoteError):
-    """Another node answers at a node's address."""
 
 
 class Link:

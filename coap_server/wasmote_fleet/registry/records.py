@@ -4,20 +4,34 @@ beat."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
+from wasmote.errors import InputError
 from wasmote_fleet.registry.presence import State
 
 PREFIX = "nodes/"
+_ID = re.compile(r"[A-Za-z0-9_.~%@-]{1,200}")
 _DEVICE = ("board", "chip", "fw", "abi", "sec", "engine", "limits", "defaults", "validate")
 
 
 def node_id(ep: str, sector: str = "") -> str:
     """A node's id, which is also a segment of a key: its endpoint name, with what a path does not take as %XX."""
     return quote(ep, safe="") + ("@" + quote(sector, safe="") if sector else "")
+
+
+def check_id(id: str) -> str:
+    """Raises InputError unless it could be a node's."""
+    if not _ID.fullmatch(id):
+        raise InputError(
+            f"'{id}' is no name of a node",
+            cause="it has 1 to 200 of the characters a-z A-Z 0-9 _ - . ~ % @",
+            next_step="check its spelling; `wasmote fleet nodes` lists the fleet",
+        )
+    return id
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any
 
 from wasmote.adapters import discover as discovery
-from wasmote.errors import InputError, RefusedError
+from wasmote.errors import InputError, UnreachableError
 from wasmote.node import Node
 from wasmote.protocol.target import parse_target
 from wasmote_fleet.engine import Change as KeyChange
@@ -39,8 +39,9 @@ from wasmote_fleet.engine import (
     holding,
 )
 from wasmote_fleet.registry import directory, events, records
+from wasmote_fleet.registry.errors import NodeExists, NotHere, UnknownNode, WrongNode
 from wasmote_fleet.registry.events import Event
-from wasmote_fleet.registry.keeper import Keeper, Link, WrongNode
+from wasmote_fleet.registry.keeper import Keeper, Link
 from wasmote_fleet.registry.presence import Change, State
 from wasmote_fleet.registry.records import Record, device_facts, node_id
 
@@ -52,6 +53,7 @@ PARALLEL_BEATS = 256
 _PARALLEL_WORK = 32
 _NODE_TYPE = "wm.d"  # resource type of a node's /d
 _RETRY_S = 1.0
+_MAX_LABELS = 64
 _FORGET_LEFT_S = 24 * 3600.0
 
 
@@ -90,6 +92,7 @@ class Registry:
         self._beats = asyncio.Semaphore(PARALLEL_BEATS)
         self._work = asyncio.Semaphore(_PARALLEL_WORK)
         self._closing = False
+        self._news = asyncio.Event()
 
     # ---- life ----
 
@@ -134,18 +137,45 @@ class Registry:
         known = self._records.get(id)
         return None if known is None else self._view(known[0])
 
+    async def find(self, id: str) -> NodeView:
+        """As get, and asks the engine for one that another server has just taken in. Raises UnknownNode, InputError
+        for what can be no node's id, EngineError."""
+        known = self.get(records.check_id(id))
+        if known is not None:
+            return known
+        entry = await self.engine.kv.get(records.PREFIX + id)
+        if entry is None:
+            raise UnknownNode(id)
+        return self._view(records.decode(entry.value))
+
+    def speaks_with(self, id: str) -> bool:
+        """Whether this server does now, by its lease."""
+        mine = self._keepers.get(id)
+        return mine is not None and not mine[1].done() and self.engine.clock.time() < mine[0].lease.expires_at
+
+    async def news(self) -> None:
+        """Until something has changed: a node, who speaks with it, or what is known of either."""
+        await self._news.wait()
+
+    def _tell_news(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
     def events(self, after: int = 0, *, wait: bool = True) -> AsyncGenerator[Event, None]:
         """What happened to nodes of the whole fleet, from an offset of the log on; with wait it goes on for ever."""
         return events.follow(self.engine, after, wait=wait)
 
     async def node(self, id: str) -> Node:
-        """The client of a node whose lease this server holds; it stays open, do not close it. Raises RefusedError
-        where another server, or none, speaks with the node (get(id).server), and what opening it raises."""
-        return await self._mine(id).link.node()
+        """The client of a node whose lease this server holds; it stays open, do not close it: that happens when this
+        server speaks with the node no longer. Raises NotHere where another server, or none, does (get(id).server), and
+        what opening it raises."""
+        keeper = self._mine(id)
+        if keeper.presence.state is State.DOWN:
+            keeper.ask_soon()  # somebody believes that it is back
+        return await keeper.link.node()
 
     def lease(self, id: str) -> Lease:
-        """The lease of a node that this server holds, for the fencing token and the time it ends. Raises
-        RefusedError."""
+        """The lease of a node that this server holds, for the fencing token and the time it ends. Raises NotHere."""
         return self._mine(id).lease
 
     # ---- who belongs to it ----
@@ -154,7 +184,13 @@ class Registry:
         self, uri: str, *, labels: Mapping[str, str] | None = None, beat_s: float | None = None
     ) -> Record:
         """Make the node at uri one of the fleet's, until it is removed. Asks it who it is. labels, beat_s: None
-        leaves what they were. Raises InputError, UnreachableError, EngineError."""
+        leaves what they were. Raises InputError, NodeExists, WrongNode, UnreachableError, EngineError."""
+        return (await self.take_in(uri, labels=labels, beat_s=beat_s))[0]
+
+    async def take_in(
+        self, uri: str, *, labels: Mapping[str, str] | None = None, beat_s: float | None = None
+    ) -> tuple[Record, bool]:
+        """As adopt; and whether the node is new."""
         uri = str(parse_target(uri))
         _check(labels, beat_s)
         known = next((record for record, _ in self._records.values() if record.uri == uri), None)
@@ -163,7 +199,7 @@ class Registry:
         try:
             device = await link.device()
         except TimeoutError:
-            raise WrongNode(
+            raise UnreachableError(
                 f"no answer from {uri}",
                 cause="/d was asked several times",
                 next_step="check that the node runs and that UDP reaches it; `wasmote discover` looks for nodes",
@@ -179,9 +215,18 @@ class Registry:
                 next_step="give it one (--ep)",
             )
 
+        created = False
+
         def change(record: Record | None) -> tuple[Record, list[Change]]:
+            nonlocal created
             base = record or Record(node_id(ep), ep, uri, beat_s=self._beat_s)
-            new = record is None or record.state is State.LEFT
+            created = new = record is None or record.state is State.LEFT
+            if not new and base.adopted and base.uri != uri:
+                raise NodeExists(
+                    f"there is a node '{base.id}' already",
+                    cause=f"its address is {base.uri}, not {uri}",
+                    next_step=f"if it has moved: `wasmote fleet nodes {base.id} --rm`, then adopt it again",
+                )
             changed = base.changed(
                 uri=uri,
                 adopted=True,
@@ -194,17 +239,28 @@ class Registry:
 
         record = await self._change(node_id(ep), change, cause="adopted")
         assert record is not None
-        return record
+        return record, created
+
+    async def change(
+        self, id: str, *, labels: Mapping[str, str] | None = None, beat_s: float | None = None
+    ) -> None:
+        """Replace a node's labels, or how often it is asked, in seconds; None leaves it. Raises InputError,
+        UnknownNode."""
+        _check(labels, beat_s)
+        wanted: dict[str, Any] = {}
+        if labels is not None:
+            wanted["labels"] = dict(labels)
+        if beat_s is not None:
+            wanted["beat_s"] = beat_s
+        await self._existing(id, lambda record: record.changed(**wanted))
 
     async def set_labels(self, id: str, labels: Mapping[str, str]) -> None:
-        """Replace a node's labels. Raises InputError if there is no such node."""
-        _check(labels, None)
-        await self._existing(id, lambda record: record.changed(labels=dict(labels)))
+        """Replace a node's labels. Raises InputError, UnknownNode."""
+        await self.change(id, labels=labels)
 
     async def set_beat(self, id: str, beat_s: float) -> None:
-        """How often a node is asked, in seconds. Raises InputError if there is no such node."""
-        _check(None, beat_s)
-        await self._existing(id, lambda record: record.changed(beat_s=beat_s))
+        """How often a node is asked, in seconds. Raises InputError, UnknownNode."""
+        await self.change(id, beat_s=beat_s)
 
     async def remove(self, id: str) -> bool:
         """Forget a node, adopted or registered; False if there is none. One that registers again joins again."""
@@ -215,6 +271,7 @@ class Registry:
         await self.engine.kv.delete(directory.PREFIX + id)
         self._registered.pop(id, None)
         await self.engine.kv.delete(records.PREFIX + id)
+        self._records.pop(id, None)
         if records.decode(entry.value).state is not State.LEFT:
             await self._tell(Change.LEFT, id, None, "removed")
         return True
@@ -244,6 +301,7 @@ class Registry:
                         else:
                             id = change.key.partition("/")[2]
                             on_change(id, change)
+                            self._tell_news()
                             self._wake(id)
             except EngineUnavailable as err:
                 log.warning("%s: %s", name, err)
@@ -331,6 +389,8 @@ class Registry:
         task = asyncio.create_task(keeper.run())
         task.add_done_callback(lambda done: self._keeper_ended(id, done))
         self._keepers[id] = keeper, task
+        self._holders[id] = self.holder
+        self._tell_news()
 
     async def _follow_registration(self, id: str) -> None:
         """Make the record say what the directory says."""
@@ -371,16 +431,15 @@ class Registry:
     # ---- keepers ----
 
     def _mine(self, id: str) -> Keeper:
-        mine = self._keepers.get(id)
-        if mine is None or mine[1].done() or self.engine.clock.time() >= mine[0].lease.expires_at:
+        if not self.speaks_with(id):
             view = self.get(id)
             by = f"{view.server} does" if view is not None and view.server else "no server does now"
-            raise RefusedError(
+            raise NotHere(
                 f"this server does not speak with node {id}",
                 cause=by if view is not None else "there is no such node",
                 next_step="ask that server" if view is not None and view.server else "try again soon",
             )
-        return mine[0]
+        return self._keepers[id][0]
 
     def _keeper_ended(self, id: str, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -468,7 +527,7 @@ class Registry:
 
     async def _existing(self, id: str, change: Callable[[Record], Record]) -> None:
         if await self._change(id, lambda record: None if record is None else (change(record), [])) is None:
-            raise InputError(f"no node '{id}'", next_step="`wasmote fleet nodes` lists them")
+            raise UnknownNode(id)
 
     async def _change(
         self,
@@ -506,7 +565,9 @@ class Registry:
 
 def _check(labels: Mapping[str, str] | None, beat_s: float | None) -> None:
     if beat_s is not None and not 0.1 <= beat_s <= 3600:
-        raise InputError(f"no beat of {beat_s:g} s", next_step="give 0.1 to 3600 seconds")
+        raise InputError(f"no beat of {str(beat_s)[:20]} s", next_step="give 0.1 to 3600 seconds")
+    if labels is not None and len(labels) > _MAX_LABELS:
+        raise InputError(f"{len(labels)} labels are too many", next_step=f"give {_MAX_LABELS} at most")
     for name, value in (labels or {}).items():
         if (
             not name

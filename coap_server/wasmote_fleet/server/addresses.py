@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import socket
 import sys
 from dataclasses import dataclass
@@ -67,6 +68,22 @@ def bind(address: Address, kind: socket.SocketKind, what: str, option: str) -> s
         ) from None
     made.setblocking(False)
     return made
+
+
+def check_name(name: str) -> str:
+    """A server's name. Raises InputError."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,31}", name):
+        raise InputError(
+            f"'{name}' is no name for a server",
+            cause="it has 1 to 31 of the characters a-z A-Z 0-9 _ -",
+            next_step="give another one with --name",
+        )
+    return name
+
+
+def default_name() -> str:
+    """This machine's, as far as a server's name may have it."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", socket.gethostname().partition(".")[0])[:31].strip("-") or "fleet"
 
 
 def default_data() -> Path:

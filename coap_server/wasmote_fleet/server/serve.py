@@ -21,7 +21,8 @@ from wasmote_fleet.gateway.calls import Gateway
 from wasmote_fleet.gateway.coap.site import CoapServer
 from wasmote_fleet.gateway.http.app import make_app
 from wasmote_fleet.gateway.keys import Keys
-from wasmote_fleet.gateway.nodes import AdoptedNodes
+from wasmote_fleet.registry import Registry
+from wasmote_fleet.registry.registry import BEAT_S, LEASE_S
 from wasmote_fleet.repository import Repository
 from wasmote_fleet.server.addresses import Address, bind
 from wasmote_fleet.server.http import HttpServer, PatientProtocol
@@ -35,11 +36,15 @@ CONNECTIONS = 1024
 
 @dataclass(frozen=True)
 class Settings:
-    """data: a file, or nats://HOST."""
+    """data: a file, or nats://HOST. name: what other servers of the fleet call this one by. beat_s: how often a node is
+    asked whether it is there. lease_s: how long after this server's death others take its nodes over."""
 
     data: str
     http: Address
     coap: Address
+    name: str
+    beat_s: float = BEAT_S
+    lease_s: float = LEASE_S
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Started:
     coap: str
     data: str
     keys_needed: bool
+    server: str
 
 
 async def serve(
@@ -69,20 +75,22 @@ async def serve(
             )
         validator = await asyncio.to_thread(Validator.load)
         repository = Repository(engine, validator)
-        fleet = AdoptedNodes(engine)
-        gateway = await stack.enter_async_context(Gateway(fleet, validator))
         coap_socket = bind(settings.coap, socket.SOCK_DGRAM, "CoAP", "--coap")
         coap_at = _address_of(coap_socket)
         coap_socket.close()  # aiocoap binds by itself; this says in time, and in words, if it cannot
         http_socket = bind(settings.http, socket.SOCK_STREAM, "HTTP", "--http")
         stack.callback(http_socket.close)
         http_at = _address_of(http_socket)
+        registry = await stack.enter_async_context(
+            Registry(engine, server=settings.name, beat_s=settings.beat_s, lease_s=settings.lease_s)
+        )
+        gateway = await stack.enter_async_context(Gateway(registry, repository, validator, engine))
         await stack.enter_async_context(CoapServer(coap_at.host, coap_at.port, repository))
         await stack.enter_async_context(_task(_housekeeping(engine, repository, log)))
         app = make_app(
             engine=engine,
             repository=repository,
-            fleet=fleet,
+            registry=registry,
             gateway=gateway,
             keys=None if settings.http.loopback else keys,
         )
@@ -99,7 +107,13 @@ async def serve(
             timeout_graceful_shutdown=STOPPING_S,
             h11_max_incomplete_event_size=HEADER_BYTES,
         )
-        at = Started(f"http://{http_at}", f"coap://{coap_at}", settings.data, not settings.http.loopback)
+        at = Started(
+            f"http://{http_at}",
+            f"coap://{coap_at}",
+            settings.data,
+            not settings.http.loopback,
+            registry.holder,
+        )
         http = HttpServer(config, lambda: started(at))
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # bugs, not what clients send
         with _signals(http), contextlib.suppress(asyncio.CancelledError):

@@ -309,7 +309,8 @@ class CoapClient:
     ) -> Reply:
         """One message and its reply. tries_left: how many more would follow if this one stays unanswered. Raises
         NoAnswer, UnreachableError."""
-        assert self._context is not None, "the client has not been started"
+        if self._context is None:
+            raise self._closed(request)
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         self.traffic.requests += 1
@@ -319,6 +320,8 @@ class CoapClient:
                 reply = _reply(await self._response(exchange))
         except (TimeoutError, aiocoap_error.TimeoutError):
             raise NoAnswer from None
+        except aiocoap_error.LibraryShutdown:
+            raise NoAnswer from None  # somebody closed this client in the middle of it
         except aiocoap_error.Error as error:
             elapsed_s = loop.time() - began_s
             # After a retransmission the first message may have been taken by a node that has since stopped.
@@ -446,6 +449,13 @@ class CoapClient:
             f"{self.uri} cannot be reached",
             cause=str(cause or error),
             next_step="check the address and the network; `wasmote discover` looks for nodes",
+        )
+
+    def _closed(self, request: Request) -> UnreachableError:
+        return UnreachableError(
+            f"{request.text}: nothing is sent to {self.uri} any longer",
+            cause="its client was closed",
+            next_step="open it, and ask again",
         )
 
     def _silent(self, request: Request) -> UnreachableError:

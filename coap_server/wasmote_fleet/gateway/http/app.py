@@ -18,7 +18,7 @@ from wasmote_fleet.gateway.http.guard import Guard, allow
 from wasmote_fleet.gateway.http.problems import HttpProblem, problem
 from wasmote_fleet.gateway.http.services import Endpoint, Services
 from wasmote_fleet.gateway.keys import Keys, Role
-from wasmote_fleet.gateway.nodes import Nodes
+from wasmote_fleet.registry import Registry
 from wasmote_fleet.repository import Repository
 
 
@@ -48,6 +48,7 @@ OPERATIONS = [
     Operation("GET", f"{API}/nodes", Role.READ, nodes.list_all),
     Operation("POST", f"{API}/nodes", Role.DEPLOY, nodes.adopt),
     Operation("GET", _NODE, Role.READ, nodes.get),
+    Operation("PATCH", _NODE, Role.DEPLOY, nodes.change),
     Operation("DELETE", _NODE, Role.DEPLOY, nodes.remove),
     Operation("GET", f"{_NODE}/functions", Role.READ, nodes.functions),
     Operation("GET", _ON_NODE, Role.READ, nodes.function),
@@ -59,7 +60,7 @@ OPERATIONS = [
 
 
 def make_app(
-    *, engine: Engine, repository: Repository, fleet: Nodes, gateway: Gateway, keys: Keys | None
+    *, engine: Engine, repository: Repository, registry: Registry, gateway: Gateway, keys: Keys | None
 ) -> Starlette:
     """The ASGI application. keys: None where everybody who reaches it may do everything."""
     by_path: dict[str, list[Operation]] = {}
@@ -75,7 +76,7 @@ def make_app(
         },
     )
     app.router.redirect_slashes = False
-    app.state.services = Services(engine, repository, fleet, gateway, keys is not None)
+    app.state.services = Services(engine, repository, registry, gateway, keys is not None)
     return app
 
 

@@ -105,7 +105,8 @@ async def read_object(
     for name, item in value.items():
         if name not in members:
             raise wrong(f"the body has an unknown member '{name}'", members)
-        if not isinstance(item, members[name]) or isinstance(item, bool) != (members[name] is bool):
+        wanted = int | float if members[name] is float else members[name]
+        if not isinstance(item, wanted) or isinstance(item, bool) != (members[name] is bool):
             raise wrong(f"'{name}' is of a wrong type", members)
     for name in required:
         if name not in value:
@@ -115,7 +116,14 @@ async def read_object(
 
 def wrong(what: str, members: dict[str, type]) -> HttpProblem:
     """A body that is JSON and not what is asked for."""
-    words = {str: "a text", bool: "true or false", int: "an integer", list: "an array"}
+    words = {
+        str: "a text",
+        bool: "true or false",
+        int: "an integer",
+        float: "a number",
+        list: "an array",
+        dict: "an object",
+    }
     known = ", ".join(f"{name} ({words[kind]})" for name, kind in members.items())
     return HttpProblem(422, "body", what, cause=f"its members are: {known}", next_step="see /openapi.json")
 

@@ -22,31 +22,47 @@ from wasmote_fleet.gateway.http.body import (
 )
 from wasmote_fleet.gateway.http.problems import HttpProblem
 from wasmote_fleet.gateway.http.services import deadline, query, services
-from wasmote_fleet.gateway.nodes import FleetNode
+from wasmote_fleet.registry import NodeView, UnknownNode
+from wasmote_fleet.registry.records import check_id
+
+_CHANGES = {"labels": dict, "beat_s": float}
 
 
 async def list_all(request: Request) -> Response:
     query(request)
-    return JSONResponse({"nodes": [_node_json(node) for node in await services(request).nodes.list()]})
+    return JSONResponse({"nodes": [node_json(view) for view in services(request).registry.nodes()]})
 
 
 async def adopt(request: Request) -> Response:
     query(request)
-    wanted = await read_object(request, {"uri": str}, required=("uri",))
-    node, created = await services(request).nodes.adopt(wanted["uri"])
-    return JSONResponse(_node_json(node), 201 if created else 200)
+    wanted = await read_object(request, {"uri": str, **_CHANGES}, required=("uri",))
+    registry = services(request).registry
+    record, created = await registry.take_in(
+        wanted["uri"], labels=_labels(wanted), beat_s=wanted.get("beat_s")
+    )
+    return JSONResponse(node_json(await registry.find(record.id)), 201 if created else 200)
 
 
 async def get(request: Request) -> Response:
     query(request)
-    return JSONResponse(_node_json(await services(request).nodes.get(request.path_params["node"])))
+    return JSONResponse(node_json(await services(request).registry.find(request.path_params["node"])))
+
+
+async def change(request: Request) -> Response:
+    query(request)
+    wanted = await read_object(request, _CHANGES, required=())
+    registry, node = services(request).registry, request.path_params["node"]
+    labels, beat_s = _labels(wanted), wanted.get("beat_s")
+    await registry.find(node)
+    await registry.change(node, labels=labels, beat_s=beat_s)
+    return JSONResponse(node_json(await registry.find(node)))
 
 
 async def remove(request: Request) -> Response:
     query(request)
     node = request.path_params["node"]
-    await services(request).nodes.remove(node)
-    await services(request).gateway.forget(node)
+    if not await services(request).registry.remove(check_id(node)):
+        raise UnknownNode(node)
     return Response(status_code=204)
 
 
@@ -77,8 +93,7 @@ async def push(request: Request) -> Response:
     check_name(name)
     found = services(request)
     version = await found.repository.find(wanted.get("function", name), wanted.get("version"))
-    module = await found.repository.read(version.digest)
-    pushed = await found.gateway.push(request.path_params["node"], name, module, deadline_s=wait_s)
+    pushed = await found.gateway.push(request.path_params["node"], name, version.digest, deadline_s=wait_s)
     return JSONResponse(
         {
             "node": request.path_params["node"],
@@ -156,8 +171,32 @@ def _value_json(result: CallResult) -> Any:
     return converted[0] if len(converted) == 1 else converted
 
 
-def _node_json(node: FleetNode) -> dict[str, Any]:
-    return {"id": node.id, "ep": node.ep, "uri": node.uri, "since": node.since, "device": dict(node.device)}
+def _labels(wanted: dict[str, Any]) -> dict[str, str] | None:
+    """Raises HttpProblem (422)."""
+    labels = wanted.get("labels")
+    if labels is not None and not all(isinstance(value, str) for value in labels.values()):
+        raise HttpProblem(422, "body", "a label is no text", next_step='write labels as texts: {"room": "1"}')
+    return labels
+
+
+def node_json(view: NodeView) -> dict[str, Any]:
+    """A node, for a client."""
+    record = view.record
+    return {
+        "id": record.id,
+        "ep": record.ep,
+        "uri": record.uri,
+        "state": view.state.value,
+        "since": record.since,
+        "server": view.server or None,
+        "adopted": record.adopted,
+        "registered": record.registered,
+        "labels": dict(record.labels),
+        "beat_s": record.beat_s,
+        "boot": record.boot,
+        "imports": list(record.imports),
+        "device": dict(record.device),
+    }
 
 
 def _info_json(info: FunctionInfo) -> dict[str, Any]:

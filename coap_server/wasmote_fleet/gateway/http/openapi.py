@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from wasmote import __version__
 from wasmote_fleet.gateway.http.services import services
+from wasmote_fleet.registry import State
 
 Json = dict[str, Any]
 
@@ -99,6 +100,10 @@ _TIMEOUT = _query(
 _WANTED = _query("version", {"type": "string", "pattern": _VERSION}, "Otherwise the latest.")
 _WASM = {"application/wasm": {"schema": {"type": "string", "format": "binary"}}}
 _OCTETS = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_CHANGES: Json = {
+    "labels": {"type": "object", "additionalProperties": _TEXT},
+    "beat_s": {"type": "number", "minimum": 0.1, "maximum": 3600},
+}
 # What a node may answer, or not.
 _BY_NODE = (404, 413, 422, 429, 500, 502, 504)
 
@@ -178,7 +183,7 @@ _PATHS: Json = {
             (408, 409, 413, 415, 422, 502, 504),
             body=_json(
                 {
-                    **_object({"uri": _TEXT}),
+                    **_object({"uri": _TEXT, **_CHANGES}, optional=tuple(_CHANGES)),
                     "additionalProperties": False,
                 }
             ),
@@ -186,6 +191,14 @@ _PATHS: Json = {
     },
     "/api/v1/nodes/{node}": {
         "get": _operation("a node", {200: _json(_ref("Node"))}, (404, 422), parameters=(_NODE,)),
+        "patch": _operation(
+            "change a node's labels (all of them), or how often it is asked whether it is there",
+            {200: _json(_ref("Node"))},
+            (404, 408, 413, 415, 422),
+            parameters=(_NODE,),
+            body=_json({**_object(_CHANGES, optional=tuple(_CHANGES)), "additionalProperties": False}),
+            body_required=False,
+        ),
         "delete": _operation("let a node go", {204: None}, (404, 422), parameters=(_NODE,)),
     },
     "/api/v1/nodes/{node}/functions": {
@@ -268,8 +281,10 @@ _SCHEMAS: Json = {
     "Status": _object(
         {
             "version": _TEXT,
+            "server": _TEXT,
             "engine": {"type": "object"},
             "nodes": _INTEGER,
+            "states": {"type": "object", "additionalProperties": _INTEGER},
             "functions": _INTEGER,
             "requests_at_nodes": _INTEGER,
         }
@@ -309,10 +324,18 @@ _SCHEMAS: Json = {
                 "description": "What the node calls itself; the id is that, percent-encoded.",
             },
             "uri": _TEXT,
-            "since": _NUMBER,
+            "state": {"type": "string", "enum": [state.value for state in State]},
+            "since": {"type": "number", "description": "When it got this state."},
+            "server": {**_OR_NULL, "description": "The server that speaks with it; null for none."},
+            "adopted": {"type": "boolean", "description": "By a person."},
+            "registered": {"type": "boolean", "description": "By itself."},
+            "labels": {"type": "object", "additionalProperties": _TEXT},
+            "beat_s": {**_NUMBER, "description": "How often it is asked whether it is there, in seconds."},
+            "boot": {"type": ["integer", "null"], "description": "Its boot counter."},
+            "imports": {**_TYPES, "description": "The import modules that it offers to functions."},
             "device": {
                 "type": "object",
-                "description": "What the node says of itself (docs/PROTOCOL.md, 3.1).",
+                "description": "What lasts of what the node says of itself (docs/PROTOCOL.md, 3.1).",
             },
         }
     ),

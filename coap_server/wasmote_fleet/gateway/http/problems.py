@@ -25,12 +25,11 @@ from wasmote.errors import (
 from wasmote_fleet.engine import EngineError, EngineUnavailable
 from wasmote_fleet.gateway.errors import (
     DeadlinePassed,
-    NodeExists,
     Overloaded,
     UnknownExport,
-    UnknownNode,
     WrongBody,
 )
+from wasmote_fleet.registry import NodeExists, UnknownNode
 from wasmote_fleet.repository import UnknownFunction, VersionTaken
 
 MEDIA_TYPE = "application/problem+json"

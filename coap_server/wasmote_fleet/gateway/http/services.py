@@ -11,7 +11,7 @@ from starlette.responses import Response
 from wasmote_fleet.engine import Engine
 from wasmote_fleet.gateway.calls import Gateway
 from wasmote_fleet.gateway.http.problems import HttpProblem
-from wasmote_fleet.gateway.nodes import Nodes
+from wasmote_fleet.registry import Registry
 from wasmote_fleet.repository import Repository
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -27,7 +27,7 @@ class Services:
 
     engine: Engine
     repository: Repository
-    nodes: Nodes
+    registry: Registry
     gateway: Gateway
     keys_needed: bool
 
