@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
@@ -15,7 +16,8 @@ from wasmote_fleet.engine import Engine
 from wasmote_fleet.gateway.calls import Gateway
 from wasmote_fleet.gateway.http import functions, nodes, openapi, server
 from wasmote_fleet.gateway.http.guard import Guard, allow
-from wasmote_fleet.gateway.http.problems import HttpProblem, problem
+from wasmote_fleet.gateway.http.mounts import Mount, render_for
+from wasmote_fleet.gateway.http.problems import HttpProblem
 from wasmote_fleet.gateway.http.services import Endpoint, Services
 from wasmote_fleet.gateway.keys import Keys, Role
 from wasmote_fleet.registry import Registry
@@ -60,17 +62,27 @@ OPERATIONS = [
 
 
 def make_app(
-    *, engine: Engine, repository: Repository, registry: Registry, gateway: Gateway, keys: Keys | None
+    *,
+    engine: Engine,
+    repository: Repository,
+    registry: Registry,
+    gateway: Gateway,
+    keys: Keys | None,
+    mounts: Sequence[Mount] = (),
 ) -> Starlette:
-    """The ASGI application. keys: None where everybody who reaches it may do everything."""
+    """The ASGI application. keys: None where everybody who reaches it may do everything. mounts: other systems'
+    paths, behind the same guard."""
     by_path: dict[str, list[Operation]] = {}
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, []).append(operation)
     app = Starlette(
-        routes=[Route(path, _by_method(found), methods=_methods(found)) for path, found in by_path.items()],
-        middleware=[Middleware(Guard, keys=keys)],
+        routes=[
+            *(Route(path, _by_method(found), methods=_methods(found)) for path, found in by_path.items()),
+            *(route for mount in mounts for route in mount.routes),
+        ],
+        middleware=[Middleware(Guard, keys=keys, mounts=mounts)],
         exception_handlers={
-            HTTPException: _refused,
+            HTTPException: _refusing(mounts),
             ClientDisconnect: _gone,
             Exception: _bug,
         },
@@ -98,21 +110,25 @@ def _by_method(operations: list[Operation]) -> Endpoint:
     return dispatch
 
 
-async def _refused(request: Request, error: Exception) -> Response:
+def _refusing(mounts: Sequence[Mount]) -> Callable[[Request, Exception], Awaitable[Response]]:
     """Starlette's own refusals: 404 and 405."""
-    assert isinstance(error, HTTPException)
-    where = request.url.path
-    if error.status_code == 404:
-        what, kind = f"there is nothing at {where}", "path"
-    elif error.status_code == 405:
-        what, kind = f"{request.method} is not done at {where}", "method"
-    else:
-        what, kind = str(error.detail), "request"
-    return problem(
-        HttpProblem(
-            error.status_code, kind, what, next_step="/openapi.json has all paths", headers=error.headers
+
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        where = request.url.path
+        if error.status_code == 404:
+            what, kind = f"there is nothing at {where}", "path"
+        elif error.status_code == 405:
+            what, kind = f"{request.method} is not done at {where}", "method"
+        else:
+            what, kind = str(error.detail), "request"
+        return render_for(mounts, where)(
+            HttpProblem(
+                error.status_code, kind, what, next_step="/openapi.json has all paths", headers=error.headers
+            )
         )
-    )
+
+    return refused
 
 
 async def _gone(_request: Request, _error: Exception) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from wasmote.errors import WasmoteError
+from wasmote_fleet.gateway.http.mounts import Mount, render_for
 from wasmote_fleet.gateway.http.problems import HttpProblem, problem
 from wasmote_fleet.gateway.keys import Keys, Role
 
@@ -24,11 +25,12 @@ PUBLIC = ("/health",)
 
 class Guard:
     """ASGI middleware. keys: who may do what; None: everybody may do everything, who reaches a loopback address. The
-    role is then in request.state.role."""
+    role is then in request.state.role. mounts: paths whose errors have another shape."""
 
-    def __init__(self, app: ASGIApp, keys: Keys | None) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys | None, mounts: Sequence[Mount] = ()) -> None:
         self._app = app
         self._keys = keys
+        self._mounts = mounts
         self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,7 +49,7 @@ class Guard:
                 )
             scope.setdefault("state", {})["role"] = await self._role(scope)
         except WasmoteError as error:
-            await problem(error)(scope, receive, send)
+            await render_for(self._mounts, scope["path"])(error)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
         finally:
