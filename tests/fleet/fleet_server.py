@@ -24,7 +24,7 @@ class FleetServer:
 
     http: str
     coap: str
-    data: Path
+    data: Path | str
     process: subprocess.Popen[str]
 
     def request(self, method: str, path: str, *, key: str | None = None, **options: Any) -> requests.Response:
@@ -39,6 +39,11 @@ class FleetServer:
 
     def tell(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """As kill -9 does."""
+        self.process.kill()
+        self.process.wait(STOP_S)
 
     def end(self) -> str:
         """Wait until it has ended in order; what it wrote to stderr."""
@@ -60,10 +65,14 @@ def run_cli(*args: str, variables: dict[str, str] | None = None) -> subprocess.C
 
 
 @contextmanager
-def fleet_server(data: Path, *options: str) -> Iterator[FleetServer]:
-    """A server at free ports, stopped afterwards unless it was already. It must not write anything to stderr."""
+def fleet_server(data: Path | str, *options: str) -> Iterator[FleetServer]:
+    """A server at free ports, stopped afterwards unless it was already. It must not write anything to stderr. data: a
+    file, or nats://HOST."""
     command = [sys.executable, "-m", "wasmote", "--json", "fleet", "serve", "--data", str(data)]
-    command += ["--coap", "127.0.0.1:0", *(options or ("--http", "127.0.0.1:0"))]
+    for name in ("--coap", "--http"):
+        if name not in options:
+            command += [name, "127.0.0.1:0"]
+    command += options
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -19,6 +19,7 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -85,6 +86,7 @@ class Registry:
         self._holders: dict[str, str] = {}
         self._expired: set[str] = set()  # leases of servers that died
         self._keepers: dict[str, tuple[Keeper, asyncio.Task[None]]] = {}
+        self._reserved: dict[str, Lease] = {}  # of nodes that are being taken in
         self._dirty: set[str] = set()
         self._settling: dict[str, asyncio.Task[None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -117,6 +119,8 @@ class Registry:
         self._closing = True
         await _end([*self._tasks, *self._settling.values()])
         await asyncio.gather(*(self._drop(id) for id in list(self._keepers)))
+        for lease in self._reserved.values():
+            await self.engine.leases.release(lease)
 
     async def __aenter__(self) -> Registry:
         await self.start()
@@ -237,8 +241,19 @@ class Registry:
             )
             return changed, [Change.JOINED] if new else []
 
-        record = await self._change(node_id(ep), change, cause="adopted")
+        id = node_id(ep)
+        # Before others hear of it: what this server has just reached may be out of their reach.
+        lease = await self.engine.leases.acquire(records.PREFIX + id, self.holder, self._lease_s)
+        if lease is not None:
+            self._reserved[id] = lease
+        try:
+            record = await self._change(id, change, cause="adopted")
+        except NodeExists:
+            if (unused := self._reserved.pop(id, None)) is not None:
+                await self.engine.leases.release(unused)
+            raise
         assert record is not None
+        self._wake(id)
         return record, created
 
     async def change(
@@ -377,12 +392,16 @@ class Registry:
                 keeper.record = record
                 return
             await self._drop(id)
-        if id in self._holders and self._holders[id] != self.holder:
-            return
-        unknown = id in self._expired
-        lease = await self.engine.leases.acquire(records.PREFIX + id, self.holder, self._lease_s)
+        lease = self._reserved.pop(id, None)
+        if lease is None:
+            if id in self._holders and self._holders[id] != self.holder:
+                return
+            if not _within_reach(record.uri):
+                return
+            lease = await self.engine.leases.acquire(records.PREFIX + id, self.holder, self._lease_s)
         if lease is None:
             return
+        unknown = id in self._expired
         keeper = Keeper(
             record, lease, clock=self.engine.clock, report=self._report, slots=self._beats, unknown=unknown
         )
@@ -579,6 +598,12 @@ def _check(labels: Mapping[str, str] | None, beat_s: float | None) -> None:
             raise InputError(
                 f"no label: {name!r} = {value!r}", next_step="give printable text, 63 and 255 long at most"
             )
+
+
+def _within_reach(uri: str) -> bool:
+    """False for a serial device of another machine, or one that is not plugged in."""
+    target = parse_target(uri)
+    return target.kind != "serial" or not target.device.startswith("/") or Path(target.device).exists()
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
