@@ -19,8 +19,8 @@ def map_path_parameters(ctx: Any, path_parameters: dict[str, Any] | None) -> dic
     """Half of the requests go to what is there, or they would end at the first unknown name; but none that removes."""
     if not path_parameters or ctx.operation.method.upper() == "DELETE":
         return path_parameters
-    there = {"node": "n", "function": "fib", "export": "fib", "name": "fib"}
+    there = {"node": "n", "function": "fib", "export": "fib", "name": "fib", "request": "seen"}
     return {
-        name: there[name] if zlib.crc32(f"{name}{value}".encode(errors="replace")) % 2 else value
+        name: there.get(name, value) if zlib.crc32(f"{name}{value}".encode(errors="replace")) % 2 else value
         for name, value in path_parameters.items()
     }

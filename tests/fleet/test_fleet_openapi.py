@@ -56,3 +56,5 @@ def _prepare(server: FleetServer, uri: str, key: str) -> None:
     for words in (("adopt", uri), ("publish", "fib", "--replace"), ("push", "n", "fib")):
         done = server.cli(*words, key=key)
         assert done.returncode == 0, done.stderr
+    queued = server.request("POST", "/api/v1/nodes/n/functions/fib?queued=true&id=seen", json=[20], key=key)
+    assert queued.status_code == 202, queued.text

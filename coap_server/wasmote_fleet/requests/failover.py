@@ -18,7 +18,8 @@ from wasmote.errors import (
 )
 from wasmote.protocol.answers import CallResult, Export
 from wasmote_fleet.engine import Busy, EngineError, NoSuchService
-from wasmote_fleet.gateway.errors import DeadlinePassed, Overloaded, UnknownNode
+from wasmote_fleet.gateway.errors import DeadlinePassed, Overloaded
+from wasmote_fleet.registry import UnknownNode
 from wasmote_fleet.requests.errors import MayHaveRun, NoAnswer, NoPlace, TooLate
 from wasmote_fleet.requests.places import Caller, Place, Presence
 from wasmote_fleet.requests.records import Body, step_text
@@ -79,7 +80,7 @@ class Failover:
         causes: list[str] = []
         busy = unanswered = False
         for place in step.places:
-            if self._presence.boot_of(place.node_id) is None:
+            if not self._presence.look(place.node_id).there:
                 causes.append(f"{place.node_id} is not there")
                 continue
             if self._now() >= until:
@@ -101,7 +102,7 @@ class Failover:
 
     async def _at(self, place: Place, step: Step, body: Body, until: float, context: str) -> CallResult:
         """Raises GoneAway as soon as the node is known to be gone: an answer will not come then."""
-        boot = self._presence.boot_of(place.node_id)
+        seen = self._presence.look(place.node_id)
         call = asyncio.ensure_future(
             self._caller.call(
                 place.node_id,
@@ -117,7 +118,7 @@ class Failover:
                 done, _ = await asyncio.wait({call}, timeout=LOOK_S)
                 if done:
                     return call.result()
-                if self._presence.boot_of(place.node_id) != boot:
+                if not seen.still(self._presence.look(place.node_id)):
                     raise GoneAway(
                         f"{step.text} on '{place.node_id}' was not answered: it may have run",
                         cause="the node went away or rebooted meanwhile",

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from wasmote.protocol.answers import CallResult, FunctionInfo
+from wasmote_fleet.registry import Registry
+from wasmote_fleet.registry import State as NodeState
+from wasmote_fleet.requests.errors import UnknownTarget
 from wasmote_fleet.requests.records import Body
+
+_SLACK_S = 2.0  # of when a node booted, as its beats tell
 
 
 class Place(Protocol):
@@ -64,9 +70,58 @@ class Caller(Protocol):
     async def function(self, node_id: str, name: str, *, deadline_s: float) -> FunctionInfo: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A node as it was last seen. boot: its boot counter; began_at: when it booted; None where that is not known."""
+
+    there: bool
+    boot: int | None = None
+    began_at: float | None = None
+
+    def still(self, later: Sight) -> bool:
+        """Whether it has been there all the time since."""
+        if not later.there or (self.boot is not None and later.boot not in (None, self.boot)):
+            return False
+        return self.began_at is None or later.began_at is None or later.began_at - self.began_at < _SLACK_S
+
+
 class Presence(Protocol):
     """Whether nodes are there."""
 
-    def boot_of(self, node_id: str) -> object:
-        """Something that stays the same while the node is there and has not rebooted; None when it is gone."""
-        ...
+    def look(self, node_id: str) -> Sight: ...
+
+
+class NoDeployments:
+    """Places of a server that has none."""
+
+    async def places(self, deployment_id: str, function_name: str) -> Sequence[Place]:
+        raise _unknown(deployment_id)
+
+    async def chain(self, deployment_id: str, name: str) -> Sequence[str] | None:
+        raise _unknown(deployment_id)
+
+    async def module(self, deployment_id: str, function_name: str) -> str | None:
+        raise _unknown(deployment_id)
+
+    async def around(self, node_id: str, name_on_node: str | None) -> Sequence[str]:
+        return []
+
+
+class RegistryPresence:
+    """Presence as the registry knows it. A node that it does not know yet may be there."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def look(self, node_id: str) -> Sight:
+        view = self._registry.get(node_id)
+        if view is None:
+            return Sight(True)
+        gone = view.state in (NodeState.DOWN, NodeState.LEFT)
+        return Sight(not gone, view.record.boot, view.record.began_at)
+
+
+def _unknown(deployment_id: str) -> UnknownTarget:
+    return UnknownTarget(
+        f"there is no deployment '{deployment_id}'", next_step="`wasmote fleet deployments` lists them"
+    )

@@ -24,6 +24,8 @@ from wasmote_fleet.gateway.keys import Keys
 from wasmote_fleet.registry import Registry
 from wasmote_fleet.registry.registry import BEAT_S, LEASE_S
 from wasmote_fleet.repository import Repository
+from wasmote_fleet.requests import Requests
+from wasmote_fleet.requests.places import NoDeployments, RegistryPresence
 from wasmote_fleet.server.addresses import Address, bind
 from wasmote_fleet.server.http import HttpServer, PatientProtocol
 
@@ -85,6 +87,9 @@ async def serve(
             Registry(engine, server=settings.name, beat_s=settings.beat_s, lease_s=settings.lease_s)
         )
         gateway = await stack.enter_async_context(Gateway(registry, repository, validator, engine))
+        calls = await stack.enter_async_context(
+            Requests(engine, repository, gateway, NoDeployments(), RegistryPresence(registry))
+        )
         await stack.enter_async_context(CoapServer(coap_at.host, coap_at.port, repository))
         await stack.enter_async_context(_task(_housekeeping(engine, repository, log)))
         app = make_app(
@@ -92,6 +97,7 @@ async def serve(
             repository=repository,
             registry=registry,
             gateway=gateway,
+            calls=calls,
             keys=None if settings.http.loopback else keys,
         )
         config = uvicorn.Config(

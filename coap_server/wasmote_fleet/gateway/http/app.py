@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from wasmote_fleet.engine import Engine
 from wasmote_fleet.gateway.calls import Gateway
-from wasmote_fleet.gateway.http import functions, nodes, openapi, server
+from wasmote_fleet.gateway.http import functions, nodes, openapi, requests, server
 from wasmote_fleet.gateway.http.guard import Guard, allow
 from wasmote_fleet.gateway.http.mounts import Mount, render_for
 from wasmote_fleet.gateway.http.problems import HttpProblem
@@ -22,6 +22,7 @@ from wasmote_fleet.gateway.http.services import Endpoint, Services
 from wasmote_fleet.gateway.keys import Keys, Role
 from wasmote_fleet.registry import Registry
 from wasmote_fleet.repository import Repository
+from wasmote_fleet.requests import Requests
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,9 @@ API = "/api/v1"
 _NODE = f"{API}/nodes/{{node}}"
 _ON_NODE = f"{_NODE}/functions/{{function}}"
 _FUNCTION = f"{API}/functions/{{name}}"
+_DEPLOYMENT = f"{API}/deployments/{{deployment}}"
+_OF_DEPLOYMENT = f"{_DEPLOYMENT}/functions/{{function}}"
+_REQUEST = f"{API}/requests/{{request}}"
 OPERATIONS = [
     Operation("GET", "/health", None, server.health),
     Operation("GET", "/openapi.json", Role.READ, openapi.document),
@@ -58,6 +62,13 @@ OPERATIONS = [
     Operation("DELETE", _ON_NODE, Role.DEPLOY, nodes.remove_function),
     Operation("POST", _ON_NODE, Role.CALL, nodes.call),
     Operation("POST", f"{_ON_NODE}/{{export}}", Role.CALL, nodes.call),
+    Operation("POST", _OF_DEPLOYMENT, Role.CALL, requests.call_function),
+    Operation("POST", f"{_OF_DEPLOYMENT}/{{export}}", Role.CALL, requests.call_function),
+    Operation("POST", f"{_DEPLOYMENT}/chains/{{chain}}", Role.CALL, requests.call_chain),
+    Operation("GET", f"{API}/requests", Role.READ, requests.list_all),
+    Operation("GET", _REQUEST, Role.READ, requests.get),
+    Operation("DELETE", _REQUEST, Role.CALL, requests.delete),
+    Operation("GET", f"{_REQUEST}/result", Role.READ, requests.result),
 ]
 
 
@@ -67,6 +78,7 @@ def make_app(
     repository: Repository,
     registry: Registry,
     gateway: Gateway,
+    calls: Requests,
     keys: Keys | None,
     mounts: Sequence[Mount] = (),
 ) -> Starlette:
@@ -88,7 +100,7 @@ def make_app(
         },
     )
     app.router.redirect_slashes = False
-    app.state.services = Services(engine, repository, registry, gateway, keys is not None)
+    app.state.services = Services(engine, repository, registry, gateway, calls, keys is not None)
     return app
 
 

@@ -8,22 +8,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from wasmote.node import check_name
-from wasmote.protocol import values
-from wasmote.protocol.answers import CallResult, FunctionInfo
-from wasmote_fleet.gateway.http.body import (
-    BYTES,
-    JSON,
-    MAX_INPUT_BYTES,
-    MAX_JSON_BYTES,
-    need_type,
-    parse_json,
-    read_body,
-    read_object,
-)
+from wasmote.protocol.answers import FunctionInfo
+from wasmote_fleet.gateway.http.body import read_object
+from wasmote_fleet.gateway.http.calls import call_body, queue, result_response, wish
 from wasmote_fleet.gateway.http.problems import HttpProblem
 from wasmote_fleet.gateway.http.services import deadline, query, services
 from wasmote_fleet.registry import NodeView, UnknownNode
 from wasmote_fleet.registry.records import check_id
+from wasmote_fleet.requests import Target
 
 _CHANGES = {"labels": dict, "beat_s": float}
 
@@ -118,57 +110,21 @@ async def remove_function(request: Request) -> Response:
 
 
 async def call(request: Request) -> Response:
-    wait_s = deadline(query(request, "timeout_s").get("timeout_s"))
+    wanted = wish(request)
     params = request.path_params
     check_name(params["function"])
+    if wanted.queued:
+        await services(request).registry.find(params["node"])
+        target = Target(node=params["node"], function=params["function"], export=params.get("export"))
+        return await queue(request, target, wanted)
     result = await services(request).gateway.call(
         params["node"],
         params["function"],
         params.get("export"),
-        await _call_body(request),
-        deadline_s=wait_s,
+        await call_body(request),
+        deadline_s=wanted.timeout_s,
     )
-    if result.kind == "bytes":
-        return Response(result.output, media_type=BYTES)
-    return JSONResponse({"value": _value_json(result), "ms": round(result.elapsed_s * 1000, 1)})
-
-
-async def _call_body(request: Request) -> list[int | float | str] | bytes | None:
-    """Arguments, an input stream, or None for no body."""
-    body = await read_body(request, MAX_INPUT_BYTES)
-    if not body and not request.headers.get("content-type"):
-        return None
-    if need_type(request, JSON, BYTES) == BYTES:
-        return body
-    if len(body) > MAX_JSON_BYTES:
-        raise HttpProblem(
-            413,
-            "too-large",
-            f"the arguments have more than {MAX_JSON_BYTES} bytes",
-            next_step="send large data as application/octet-stream, to an export of bytes",
-        )
-    args = parse_json(body)
-    if not isinstance(args, list):
-        raise HttpProblem(
-            422, "body", "the arguments are no JSON array", next_step='send them as one, such as [20, "2.5"]'
-        )
-    for index, arg in enumerate(args):
-        if isinstance(arg, bool) or not isinstance(arg, int | float | str):
-            raise HttpProblem(
-                422,
-                "body",
-                f"argument {index + 1} is neither a number nor a text",
-                next_step="send numbers; an i64 beyond 2^53, NaN and the infinities as texts",
-            )
-    return args
-
-
-def _value_json(result: CallResult) -> Any:
-    """The number; a list where there are several results or none."""
-    converted = [
-        values.to_json(kind, value) for kind, value in zip(result.results, result.numbers, strict=True)
-    ]
-    return converted[0] if len(converted) == 1 else converted
+    return result_response(result)
 
 
 def _labels(wanted: dict[str, Any]) -> dict[str, str] | None:

@@ -107,15 +107,40 @@ _CHANGES: Json = {
 # What a node may answer, or not.
 _BY_NODE = (404, 413, 422, 429, 500, 502, 504)
 
+_STATES = ["queued", "running", "done", "failed", "may-have-run", "cancelled"]
+_REQUEST_ID = r"^[A-Za-z0-9_-]{1,40}$"
+_REQUEST = _path("request", _REQUEST_ID)
+_WAIT = _query(
+    "wait_s", {"type": "number", "minimum": 0, "maximum": 60, "default": 0}, "Wait so long for its end."
+)
+_DEPLOYMENT = _path("deployment")
+_OF_DEPLOYMENT = (_DEPLOYMENT, _path("function"))
+_OR_NULL_TEXT = {"type": ["string", "null"]}
+_OR_NULL_NUMBER = {"type": ["number", "null"]}
+_HOW = (
+    _query(
+        "timeout_s",
+        {"type": "number", "minimum": 0.1, "maximum": 300, "default": 30},
+        "When to give up, in seconds.",
+    ),
+    _query("queued", _FLAG, "Accept the call, and answer before it has run."),
+    _query(
+        "id",
+        {"type": "string", "pattern": _REQUEST_ID},
+        "The request's id, chosen here: asking twice is asking once. For queued calls.",
+    ),
+)
+
 _CALL: Json = {
-    "answers": {200: {**_json(_ref("Result")), **_OCTETS}},
-    "errors": (*_BY_NODE, 408, 415),
+    "answers": {200: {**_json(_ref("Result")), **_OCTETS}, 202: _json(_ref("Request"))},
+    "errors": (*_BY_NODE, 405, 408, 409, 412, 415, 508),
     "body": {
         **_json({"type": "array", "items": {"type": ["number", "string"]}}),
         **_OCTETS,
     },
     "body_required": False,
-    "description": "An export of numbers takes its arguments as a JSON array; an i64 beyond 2^53, NaN and the "
+    "description": "With `queued=true`, or `Prefer: respond-async`, the answer is 202 and Location, timeout_s up to "
+    "3600, otherwise 60. An export of numbers takes its arguments as a JSON array; an i64 beyond 2^53, NaN and the "
     "infinities are texts, also in the result. An export of bytes takes and gives application/octet-stream. A call is "
     "not repeated unless its export is declared pure or idempotent: after 504 it may have run. Status 422 with a type "
     "that ends in `application` is the function's own answer.",
@@ -242,10 +267,83 @@ _PATHS: Json = {
             _BY_NODE,
             parameters=(*_ON_NODE, _TIMEOUT),
         ),
-        "post": _operation("call the default export", parameters=(*_ON_NODE, _TIMEOUT), **_CALL),
+        "post": _operation("call the default export", parameters=(*_ON_NODE, *_HOW), **_CALL),
     },
     "/api/v1/nodes/{node}/functions/{function}/{export}": {
-        "post": _operation("call an export", parameters=(*_ON_NODE, _EXPORT, _TIMEOUT), **_CALL)
+        "post": _operation("call an export", parameters=(*_ON_NODE, _EXPORT, *_HOW), **_CALL)
+    },
+    "/api/v1/deployments/{deployment}/functions/{function}": {
+        "post": _operation(
+            "call the default export at the first place that takes it",
+            parameters=(*_OF_DEPLOYMENT, *_HOW),
+            **_CALL,
+        )
+    },
+    "/api/v1/deployments/{deployment}/functions/{function}/{export}": {
+        "post": _operation(
+            "call an export at the first place that takes it",
+            parameters=(*_OF_DEPLOYMENT, _EXPORT, *_HOW),
+            **_CALL,
+        )
+    },
+    "/api/v1/deployments/{deployment}/chains/{chain}": {
+        "post": _operation(
+            "run a chain: each function's output is the next one's input",
+            parameters=(_DEPLOYMENT, _path("chain"), *_HOW),
+            **{
+                **_CALL,
+                "errors": (*_CALL["errors"], 410),
+                "description": "Location names the request, whose hops show each call. Numbers become arguments; "
+                "numbers that go into an export of bytes become a JSON array, and bytes for one of numbers are "
+                "read as JSON. " + _CALL["description"],
+            },
+        )
+    },
+    "/api/v1/requests": {
+        "get": _operation(
+            "the history of queued calls and chains, the newest first",
+            {
+                200: _json(
+                    _object(
+                        {"requests": {"type": "array", "items": _ref("Request")}, "before": _OR_NULL_TEXT}
+                    )
+                )
+            },
+            (422,),
+            parameters=(
+                _query("limit", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}, "A page."),
+                _query(
+                    "before",
+                    {"type": "string", "pattern": _REQUEST_ID},
+                    "The answer's `before`: the next page.",
+                ),
+                _query("deployment", _TEXT, "Only its calls."),
+                _query("state", {"type": "string", "enum": _STATES}, "Only those."),
+            ),
+        )
+    },
+    "/api/v1/requests/{request}": {
+        "get": _operation(
+            "a request",
+            {200: _json(_ref("Request"))},
+            (404, 422),
+            parameters=(_REQUEST, _WAIT),
+        ),
+        "delete": _operation(
+            "cancel a request (200), or forget one that has ended (204)",
+            {200: _json(_ref("Request")), 204: None},
+            (404, 422),
+            parameters=(_REQUEST,),
+            description="A function that runs already is not stopped on its node; what it gives is thrown away.",
+        ),
+    },
+    "/api/v1/requests/{request}/result": {
+        "get": _operation(
+            "what a request gave, or its error, as a call at once would have answered",
+            {200: {**_json(_ref("Result")), **_OCTETS}},
+            (*_BY_NODE, 405, 409, 410, 412, 415, 508),
+            parameters=(_REQUEST, _WAIT),
+        )
     },
 }
 
@@ -360,6 +458,58 @@ _SCHEMAS: Json = {
             "size": _INTEGER,
             "created": _FLAG,
             "ms": _NUMBER,
+        }
+    ),
+    "Request": _object(
+        {
+            "id": _TEXT,
+            "target": _object(
+                dict.fromkeys(("deployment", "function", "export", "chain", "node"), _TEXT),
+                optional=("deployment", "function", "export", "chain", "node"),
+            ),
+            "state": {"type": "string", "enum": _STATES},
+            "queued_at": _NUMBER,
+            "started_at": _OR_NULL_NUMBER,
+            "ended_at": _OR_NULL_NUMBER,
+            "deadline_at": _NUMBER,
+            "parent": {
+                "type": ["string", "null"],
+                "description": "The request that one of its functions made it for.",
+            },
+            "led_by": {"type": "integer", "description": "How many calls led to it."},
+            "steps": {"type": "array", "items": _TEXT},
+            "step": {"type": "integer", "description": "The one that waits or runs; from 0."},
+            "hops": {"type": "array", "items": _ref("Hop")},
+            "hops_left_out": _INTEGER,
+            "result": {
+                "type": ["object", "null"],
+                "description": "`value` as in Result, or `bytes`: how many, at `href`.",
+            },
+            "error": {"oneOf": [_ref("Problem"), {"type": "null"}]},
+        }
+    ),
+    "Hop": _object(
+        {
+            "step": _INTEGER,
+            "deployment": _OR_NULL_TEXT,
+            "function": _TEXT,
+            "node": _TEXT,
+            "began_at": _NUMBER,
+            "ended_at": _OR_NULL_NUMBER,
+            "outcome": {
+                "type": ["string", "null"],
+                "enum": [
+                    "done",
+                    "failed",
+                    "busy",
+                    "unreachable",
+                    "no answer",
+                    "cancelled",
+                    "server ended",
+                    None,
+                ],
+            },
+            "cause": _TEXT,
         }
     ),
     "Result": _object(

@@ -31,6 +31,16 @@ from wasmote_fleet.gateway.errors import (
 )
 from wasmote_fleet.registry import NodeExists, UnknownNode
 from wasmote_fleet.repository import UnknownFunction, VersionTaken
+from wasmote_fleet.requests import (
+    Cancelled,
+    HopLimit,
+    NoPlace,
+    NotFinished,
+    RequestExists,
+    TooLate,
+    UnknownRequest,
+    UnknownTarget,
+)
 
 MEDIA_TYPE = "application/problem+json"
 TYPES = "tag:wasmote,2026:problem/"
@@ -73,6 +83,15 @@ _BY_CLASS: list[tuple[type[WasmoteError], int, str]] = [
     (EngineUnavailable, 503, "storage"),
     (EngineError, 500, "storage"),
 ]
+_OF_REQUESTS: list[tuple[type[WasmoteError], int, str]] = [
+    (UnknownRequest, 404, "unknown-request"),
+    (UnknownTarget, 404, "unknown-target"),
+    (RequestExists, 409, "request-exists"),
+    (NotFinished, 409, "not-finished"),
+    (Cancelled, 410, "cancelled"),
+    (HopLimit, 508, "hop-limit"),
+    (TooLate, 504, "too-late"),
+]
 # What a node refused, by its code. Others, such as 4.01, are between gateway and node: 502.
 _BY_CODE = {
     "4.00": 400,
@@ -86,8 +105,8 @@ _BY_CODE = {
 }
 
 
-def problem(error: WasmoteError) -> Response:
-    """The response for an error."""
+def document(error: WasmoteError) -> tuple[dict[str, Any], dict[str, str]]:
+    """The problem document of an error, and the headers that go with it."""
     status, kind, headers = _classify(error)
     body: dict[str, Any] = {
         "type": TYPES + kind,
@@ -103,8 +122,13 @@ def problem(error: WasmoteError) -> Response:
         body["node"] = error.details  # as the node said it
     if status in (429, 503):
         headers.setdefault("Retry-After", str(BUSY_RETRY_S))
-    text = json.dumps(body, ensure_ascii=False, default=_as_text)
-    return Response(text, status, headers, media_type=MEDIA_TYPE)
+    return json.loads(json.dumps(body, default=_as_text)), headers
+
+
+def problem(error: WasmoteError) -> Response:
+    """The response for an error."""
+    body, headers = document(error)
+    return Response(json.dumps(body, ensure_ascii=False), body["status"], headers, media_type=MEDIA_TYPE)
 
 
 def _classify(error: WasmoteError) -> tuple[int, str, dict[str, str]]:
@@ -114,6 +138,11 @@ def _classify(error: WasmoteError) -> tuple[int, str, dict[str, str]]:
         return 503 if error.whole else 429, "overloaded", {"Retry-After": str(error.retry_after_s)}
     if isinstance(error, DeadlinePassed):
         return (504, "unanswered", {}) if error.began else (503, "overloaded", {})
+    if isinstance(error, NoPlace):
+        return 429 if error.busy else 503, "no-place", {}
+    for found, status, word in _OF_REQUESTS:
+        if isinstance(error, found):
+            return status, word, {}
     if isinstance(error, RefusedError):
         return _BY_CODE.get(str(error.details.get("code")), 502), "refused", {}
     for kind, status, word in _BY_CLASS:

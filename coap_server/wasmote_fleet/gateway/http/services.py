@@ -13,6 +13,7 @@ from wasmote_fleet.gateway.calls import Gateway
 from wasmote_fleet.gateway.http.problems import HttpProblem
 from wasmote_fleet.registry import Registry
 from wasmote_fleet.repository import Repository
+from wasmote_fleet.requests import Requests
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -29,6 +30,7 @@ class Services:
     repository: Repository
     registry: Registry
     gateway: Gateway
+    requests: Requests
     keys_needed: bool
 
 
@@ -55,20 +57,22 @@ def query(request: Request, *known: str) -> dict[str, str]:
     return found
 
 
-def deadline(text: str | None) -> float:
-    """The deadline that `timeout_s` asks for. Raises HttpProblem (400)."""
+def deadline(text: str | None, most_s: float | None = None) -> float:
+    """The deadline that `timeout_s` asks for; most_s: the longest, otherwise MAX_DEADLINE_S. Raises HttpProblem
+    (400)."""
+    most_s = most_s or MAX_DEADLINE_S
     if text is None:
         return DEADLINE_S
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not MIN_DEADLINE_S <= seconds <= MAX_DEADLINE_S:
+    if not MIN_DEADLINE_S <= seconds <= most_s:
         raise HttpProblem(
             400,
             "query",
             f"timeout_s is '{text}'",
-            cause=f"it is {MIN_DEADLINE_S:g} to {MAX_DEADLINE_S:g} seconds",
+            cause=f"it is {MIN_DEADLINE_S:g} to {most_s:g} seconds",
             next_step="choose another one",
         )
     return seconds
