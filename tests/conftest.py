@@ -2,7 +2,7 @@
 
 Each tests/unit/test_*.c is a cmocka program. Its cases are items of their own here, named as in the source; the
 programs are built with sanitizers when the first of them runs. Builds are guarded by file locks, so that
-`pytest -n 2` works.
+`pytest -n 2` works (parallel.py).
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import parallel
 import pytest
+import summary
 from support import HOST, SANITIZER_OPTIONS, STM32, RunningNode, built, built_tests, start_node
 
 from wasmote.adapters import build
@@ -37,6 +39,32 @@ def pytest_configure() -> None:
     # with Ctrl-C would go on for ever.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# ---- several workers ----
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> parallel.Schedule:
+    return parallel.Schedule(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        parallel.sort(items)
+
+
+# ---- what is to be read at the end, also when it happened in a worker ----
+
+
+@pytest.fixture
+def say(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """For a line that a person should read after the tests."""
+    return functools.partial(record_property, summary.MEASURED)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    summary.print_all(terminalreporter)
 
 
 # ---- C unit tests ----

@@ -12,6 +12,7 @@ import core_suite
 import pytest
 import report
 from in_process import Node
+from summary import CORE_SUITE
 
 from wasmote.adapters import wast
 from wasmote.adapters.boards import find_board
@@ -38,7 +39,7 @@ def node() -> Node:
 def _note(request: pytest.FixtureRequest, where: str, results: Sequence[FileResult]) -> None:
     """For the tables at the end."""
     request.node.user_properties.extend(
-        ("core_suite", json.dumps([where, result.to_json()])) for result in results
+        (CORE_SUITE, json.dumps([where, result.to_json()])) for result in results
     )
 
 

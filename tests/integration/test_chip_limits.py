@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Callable
 
 import pytest
 from nodes import app, metrics, running
@@ -38,15 +39,14 @@ def _nesting(board: str) -> int:
 
 
 @pytest.mark.parametrize("name", [STM32, RV32, MPS2])
-async def test_worst_stack_leaves_a_margin(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_worst_stack_leaves_a_margin(name: str, say: Callable[[str], None]) -> None:
     board, image = find_board(Project.find(), name), built(name)
     if find_tool(board.emulate["command"][0]) is None:
         pytest.skip(f"{board.emulate['command'][0]} is not installed")
     use = await probe_stack(board, image)
     assert use is not None
     size = image_size(image)
-    with capsys.disabled():
-        print(f"\n{name}: {use.used_bytes} of {size.stack} bytes of C stack; {use.after}")
+    say(f"{name}: {use.used_bytes} of {size.stack} bytes of C stack; {use.after}")
     assert board.budget["stack_free_bytes_min"] >= STACK_FREE_BYTES
     assert over_budget(board, size, use) == []
     # Not less either: else the probe has stopped to reach what it is made for.
@@ -54,7 +54,7 @@ async def test_worst_stack_leaves_a_margin(name: str, capsys: pytest.CaptureFixt
     assert use.nesting == dict.fromkeys(("block", "loop", "if", "else"), _nesting(name) - 1)
 
 
-async def test_functions_resident_on_the_stm32(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_functions_resident_on_the_stm32(say: Callable[[str], None]) -> None:
     async with running(STM32) as uri, Node(uri) as node:
         fitted = 0
         try:
@@ -64,8 +64,7 @@ async def test_functions_resident_on_the_stm32(capsys: pytest.CaptureFixture[str
         except RefusedError as refused:
             why = str(refused)
         free = int((await metrics(node))["ram/free"])
-        with capsys.disabled():
-            print(f"\n{STM32}: {fitted} functions of fib's size, {free} bytes left; then: {why}")
+        say(f"{STM32}: {fitted} functions of fib's size, {free} bytes left; then: {why}")
         assert fitted >= FUNCTIONS
         assert len(await node.ls()) == fitted
         for number in range(fitted):

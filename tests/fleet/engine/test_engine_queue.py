@@ -1,4 +1,5 @@
-"""Queues, on every driver."""
+"""Queues, on every driver. A job that was enqueued a moment ago may take another until it can be leased, so the tests
+wait for those that must come."""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ async def test_enqueue_lease_ack(engine: Engine) -> None:
     for number in range(5):
         assert await queue.enqueue(str(number).encode(), id=f"job/{number}") is True
     assert await queue.stats() == QueueStats(waiting=5, leased=0, dead=0)
-    first = await queue.lease(2)
+    first = await queue.lease(2, wait_s=PATIENCE_S)
     assert [(job.id, job.data, job.attempt) for job in first] == [("job/0", b"0", 1), ("job/1", b"1", 1)]
     assert await queue.stats() == QueueStats(waiting=3, leased=2, dead=0)
     for job in first:
@@ -55,14 +56,14 @@ async def test_an_id_is_taken_once(world: World, engine: Engine) -> None:
     queue = await engine.queue("calls", QUICK)
     assert await queue.enqueue(b"1", id="a ä/=") is True
     assert await queue.enqueue(b"2", id="a ä/=") is False
-    (job,) = await queue.lease(10)
+    (job,) = await queue.lease(10, wait_s=PATIENCE_S)
     assert (job.id, job.data) == ("a ä/=", b"1")
     assert await queue.enqueue(b"2", id="a ä/=") is False
     await queue.ack(job)
     assert await queue.enqueue(b"2", id="a ä/=") is False
     await world.pass_time(2.5)
     assert await queue.enqueue(b"3", id="a ä/=") is True
-    assert [job.data for job in await queue.lease(10)] == [b"3"]
+    assert [job.data for job in await queue.lease(10, wait_s=PATIENCE_S)] == [b"3"]
 
 
 async def test_ill_formed(engine: Engine) -> None:
@@ -74,14 +75,14 @@ async def test_ill_formed(engine: Engine) -> None:
     with pytest.raises(ValueError, match="not a queue"):
         await engine.queue("a.b")
     assert await queue.enqueue(bytes(MAX_VALUE_BYTES), id="a") is True
-    (job,) = await queue.lease()
+    (job,) = await queue.lease(wait_s=PATIENCE_S)
     assert job.data == bytes(MAX_VALUE_BYTES)
 
 
 async def test_after_the_visibility_timeout_another_gets_it(world: World, engine: Engine) -> None:
     queue = await engine.queue("calls", QUICK)
     await queue.enqueue(b"x", id="a")
-    (job,) = await queue.lease()
+    (job,) = await queue.lease(wait_s=PATIENCE_S)
     assert await queue.lease() == []
     await world.pass_time(1.1)
     again = await lease_one(world, queue)
@@ -100,7 +101,7 @@ async def test_after_the_visibility_timeout_another_gets_it(world: World, engine
 async def test_extended_it_stays_hidden(world: World, engine: Engine) -> None:
     queue = await engine.queue("calls", QUICK)
     await queue.enqueue(b"x", id="a")
-    (job,) = await queue.lease()
+    (job,) = await queue.lease(wait_s=PATIENCE_S)
     for _ in range(3):
         await world.pass_time(0.6)
         await queue.extend(job)
@@ -112,7 +113,7 @@ async def test_extended_it_stays_hidden(world: World, engine: Engine) -> None:
 async def test_nack_brings_it_back_at_once_or_later(world: World, engine: Engine) -> None:
     queue = await engine.queue("calls", QueuePolicy(max_deliveries=3))
     await queue.enqueue(b"x", id="a")
-    (job,) = await queue.lease()
+    (job,) = await queue.lease(wait_s=PATIENCE_S)
     await queue.nack(job)
     with pytest.raises(LeaseLost):
         await queue.ack(job)
@@ -202,7 +203,7 @@ async def test_jobs_survive_a_restart(world: World, engine: Engine) -> None:
     queue = await engine.queue("calls", QUICK)
     await queue.enqueue(b"1", id="waiting")
     await queue.enqueue(b"2", id="done")
-    jobs = {job.id: job for job in await queue.lease(2)}
+    jobs = {job.id: job for job in await queue.lease(2, wait_s=PATIENCE_S)}
     await queue.ack(jobs["done"])
     await queue.nack(jobs["waiting"])
     await engine.close()
