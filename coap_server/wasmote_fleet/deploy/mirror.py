@@ -1,0 +1,160 @@
+"""What the engine's kv says of deployments, in memory, as it changes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from wasmote_fleet.deploy.records import DEPLOYMENTS, PLACED, ROLLOUTS, Deployment, Placed, RolloutState
+from wasmote_fleet.engine import (
+    Change,
+    ChangeKind,
+    Engine,
+    EngineUnavailable,
+    Entry,
+    RevisionConflict,
+    SnapshotEnd,
+)
+
+log = logging.getLogger("wasmote.fleet.deploy")
+_RETRY_S = 1.0
+_NODES = "nodes/"  # the registry's; only that something changed is of interest here
+
+
+class Mirror:
+    """start(), close(). ring: called when something has changed."""
+
+    def __init__(self, engine: Engine, ring: Callable[[], None]) -> None:
+        self._engine = engine
+        self._ring = ring
+        self._values: dict[str, tuple[bytes, int]] = {}
+        self.deployments: dict[str, Deployment] = {}
+        self.rollouts: dict[str, RolloutState] = {}
+        self.placed: dict[str, dict[str, Placed]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._synced: dict[str, asyncio.Event] = {}
+
+    async def start(self) -> None:
+        """Returns when all that is there is known. Raises EngineError."""
+        for prefix in (DEPLOYMENTS, ROLLOUTS, PLACED, _NODES):
+            self._synced[prefix] = asyncio.Event()
+            self._tasks.append(asyncio.create_task(self._follow(prefix)))
+        all_synced = asyncio.gather(*(event.wait() for event in self._synced.values()))
+        await asyncio.wait({all_synced, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+        if not all_synced.done():
+            all_synced.cancel()
+            failed = next(task for task in self._tasks if task.done())
+            await self.close()
+            await failed
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def write_placed(
+        self, node: str, name: str, change: Callable[[Placed | None], Placed | None]
+    ) -> Placed | None:
+        """Compare and swap until it is done. change: the record wanted, None to leave it as it is. Returns what is there
+        now. Raises EngineError, and what change raises."""
+        key = f"{PLACED}{node}/{name}"
+        while True:
+            before = self.placed.get(node, {}).get(name)
+            wanted = change(before)
+            if wanted is None or wanted == before:
+                return before
+            if await self.put(key, wanted.encode()):
+                return wanted
+
+    async def put(self, key: str, value: bytes) -> bool:
+        """Write a key as it is known here; False, and the key is known better, if it has changed. Raises EngineError."""
+        known = self._values.get(key)
+        try:
+            revision = await self._engine.kv.put(key, value, expected=0 if known is None else known[1])
+        except RevisionConflict:
+            await self._read(key)
+            return False
+        self._set(key, value, revision)
+        return True
+
+    async def delete(self, key: str) -> bool:
+        """As put()."""
+        known = self._values.get(key)
+        if known is None:
+            return True
+        try:
+            await self._engine.kv.delete(key, expected=known[1])
+        except RevisionConflict:
+            await self._read(key)
+            return False
+        self._drop(key)
+        return True
+
+    async def _read(self, key: str) -> None:
+        entry = await self._engine.kv.get(key)
+        if entry is None:
+            self._drop(key)
+        else:
+            self._set(key, entry.value, entry.revision)
+
+    async def _follow(self, prefix: str) -> None:
+        while True:
+            try:
+                async with self._engine.kv.watch(prefix) as changes:
+                    seen: set[str] | None = set()
+                    async for change in changes:
+                        if isinstance(change, SnapshotEnd):
+                            self._forget_others(prefix, seen or set())
+                            seen = None
+                            self._synced[prefix].set()
+                        elif prefix != _NODES:
+                            if seen is not None:
+                                seen.add(change.key)
+                            self._take(change)
+                        self._ring()
+            except EngineUnavailable as error:
+                log.warning("%s: %s", prefix, error)
+                await self._engine.clock.sleep(_RETRY_S)
+
+    def _forget_others(self, prefix: str, seen: set[str]) -> None:
+        """What went while the watch was away."""
+        for key in [key for key in self._values if key.startswith(prefix) and key not in seen]:
+            self._drop(key)
+
+    def _take(self, change: Change | Entry) -> None:
+        if isinstance(change, Change) and change.kind is not ChangeKind.PUT:
+            known = self._values.get(change.key)
+            if known is not None and known[1] < change.revision:
+                self._drop(change.key)
+        else:
+            self._set(change.key, change.value, change.revision)
+
+    def _set(self, key: str, value: bytes, revision: int) -> None:
+        known = self._values.get(key)
+        if known is not None and known[1] >= revision:
+            return
+        self._values[key] = value, revision
+        if key.startswith(PLACED):
+            placed = Placed.decode(key, value)
+            self.placed.setdefault(placed.node, {})[placed.name] = placed
+        elif key.startswith(DEPLOYMENTS):
+            deployment = Deployment.decode(value)
+            self.deployments[deployment.id] = deployment
+        else:
+            rollout = RolloutState.decode(value)
+            self.rollouts[rollout.id] = rollout
+        self._ring()
+
+    def _drop(self, key: str) -> None:
+        self._values.pop(key, None)
+        if key.startswith(PLACED):
+            _, node, name = key.split("/")
+            self.placed.get(node, {}).pop(name, None)
+            if not self.placed.get(node):
+                self.placed.pop(node, None)
+        elif key.startswith(DEPLOYMENTS):
+            self.deployments.pop(key.removeprefix(DEPLOYMENTS), None)
+        else:
+            self.rollouts.pop(key.removeprefix(ROLLOUTS), None)
+        self._ring()

@@ -1,0 +1,413 @@
+"""One deployment, reconciled under its lease: a plan, its steps, and again whenever something has changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from wasmote.errors import UnreachableError, WasmoteError
+from wasmote_fleet.deploy.facts import Facts
+from wasmote_fleet.deploy.hands import Hands, back_off_s, is_absent, is_for_good
+from wasmote_fleet.deploy.mirror import Mirror
+from wasmote_fleet.deploy.plan import Finish, GiveUp, Install, Leave, Picture, Plan, Step, Stop, plan
+from wasmote_fleet.deploy.records import Failure, Placed, PlacedState, RolloutState
+from wasmote_fleet.engine import Clock, EngineError, Lease
+
+log = logging.getLogger("wasmote.fleet.deploy")
+
+TICK_S = 5.0
+LOOK_S = 15.0
+PUSH_S = 120.0
+# While a change rolls, a node that is up and takes it at none of so many tries has failed.
+ROLLING_TRIES = 6
+_TOGETHER_S = 0.02  # changes that come together are looked at together
+
+
+class LeaseGone(Exception):
+    """Another server reconciles it now."""
+
+
+@dataclass
+class Shared:
+    """What the workers of a server share. installs: nodes that are worked on at a time; nodes: one thing at a time on
+    each."""
+
+    mirror: Mirror
+    facts: Facts
+    hands: Hands
+    clock: Clock
+    installs: asyncio.Semaphore
+    nodes: dict[str, asyncio.Lock] = field(default_factory=dict)
+
+    def node(self, id: str) -> asyncio.Lock:
+        return self.nodes.setdefault(id, asyncio.Lock())
+
+
+def leave(placed: Placed | None, id: str, now: float) -> Placed | None:
+    """The record when a deployment no longer wants it."""
+    if placed is None or id not in placed.deployments:
+        return None
+    rest = tuple(other for other in placed.deployments if other != id)
+    if rest:
+        return placed.changed(deployments=rest)
+    was = tuple(dict.fromkeys((*placed.was, id)))
+    return placed.changed(
+        deployments=(), was=was, state=PlacedState.LEAVING, attempts=0, retry_at=0.0, cause="", at=now
+    )
+
+
+class _Foreign(WasmoteError):
+    """Somebody else has the name on this node."""
+
+
+class Worker:
+    """run() until the lease is gone or the deployment is. lease: renewed by Deployments."""
+
+    def __init__(self, id: str, lease: Lease, shared: Shared) -> None:
+        self.id = id
+        self.lease = lease
+        self._shared = shared
+        self._bell = asyncio.Event()
+        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._not_before: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def ring(self) -> None:
+        """Something has changed."""
+        self._bell.set()
+
+    async def run(self) -> None:
+        """Raises LeaseGone, EngineError."""
+        try:
+            while True:
+                self._bell.clear()
+                self._check_lease()
+                done = await self._turn()
+                if done is None:
+                    return
+                if not done:
+                    await asyncio.sleep(0)
+                    continue
+                await self._wait(done)
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _check_lease(self) -> None:
+        if self._shared.clock.time() >= self.lease.expires_at:
+            raise LeaseGone
+
+    def picture(self) -> Picture | None:
+        mirror = self._shared.mirror
+        deployment = mirror.deployments.get(self.id)
+        if deployment is None:
+            return None
+        return Picture(
+            deployment,
+            mirror.rollouts.get(self.id) or RolloutState(self.id),
+            self._shared.facts.all(mirror.placed),
+            mirror.placed,
+            self._shared.clock.time(),
+        )
+
+    async def _turn(self) -> Plan | None:
+        """One plan and the beginning of its steps; a plan without steps where it should be made again at once, None
+        when the deployment is gone."""
+        picture = self.picture()
+        if picture is None:
+            return None
+        made = plan(picture)
+        new = [step.node for step in made.steps if isinstance(step, Install) and step.new]
+        if await self._shared.facts.ask(new):
+            return Plan((), made.progress, self._shared.clock.time())
+        self._end_lost(picture)
+        own = [step for step in made.steps if not isinstance(step, Install)]
+        if own:
+            await asyncio.gather(*(self._do(step) for step in own))
+            return Plan((), made.progress, self._shared.clock.time())
+        waits = [made.wake_at] if made.wake_at is not None else []
+        for step in made.steps:
+            assert isinstance(step, Install)
+            at = self._begin(step, picture.deployment.spec.rollout.parallel)
+            if at is not None:
+                waits.append(at)
+        return Plan(made.steps, made.progress, min(waits, default=None))
+
+    def _end_lost(self, picture: Picture) -> None:
+        """A node that is down takes nothing: what waits for its answer gives up, and begins anew when it is back."""
+        for (id, _name), task in self._tasks.items():
+            if id not in picture.nodes or not picture.nodes[id].there:
+                task.cancel()
+
+    async def _wait(self, made: Plan) -> None:
+        now = self._shared.clock.time()
+        delay_s = TICK_S if made.wake_at is None else min(max(made.wake_at - now, 0.0), TICK_S)
+        if delay_s > 0:
+            sleep = asyncio.ensure_future(self._shared.clock.sleep(delay_s))
+            bell = asyncio.ensure_future(self._bell.wait())
+            try:
+                await asyncio.wait({sleep, bell}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                sleep.cancel()
+                bell.cancel()
+        await asyncio.sleep(_TOGETHER_S)
+
+    # ---- steps ----
+
+    async def _do(self, step: Step) -> None:
+        now = self._shared.clock.time()
+        mirror = self._shared.mirror
+        if isinstance(step, Leave):
+            await mirror.write_placed(step.node, step.name, lambda placed: leave(placed, self.id, now))
+        elif isinstance(step, GiveUp):
+            await self._failed(step.failure)
+        elif isinstance(step, Stop):
+            await self._write_rollout(lambda state: state.changed(stopped=step.cause))
+        elif isinstance(step, Finish):
+            await self._finish()
+
+    async def _finish(self) -> None:
+        mirror = self._shared.mirror
+        while (deployment := mirror.deployments.get(self.id)) is not None and deployment.removing:
+            if not await mirror.delete(f"rollouts/{self.id}"):
+                continue
+            if await mirror.delete(deployment.key):
+                return
+
+    async def _write_rollout(self, change: Callable[[RolloutState], RolloutState]) -> None:
+        mirror = self._shared.mirror
+        while (deployment := mirror.deployments.get(self.id)) is not None:
+            self._check_lease()
+            state = mirror.rollouts.get(self.id) or RolloutState(self.id)
+            if state.token > self.lease.token:
+                raise LeaseGone
+            if state.generation != deployment.generation:
+                state = RolloutState(self.id, deployment.generation)
+            if await mirror.put(state.key, change(state).changed(token=self.lease.token).encode()):
+                return
+
+    async def _failed(self, failure: Failure) -> None:
+        log.warning("%s: %s on %s failed: %s", self.id, failure.function, failure.node, failure.cause)
+
+        def add(state: RolloutState) -> RolloutState:
+            others = tuple(
+                one
+                for one in state.failures
+                if (one.node, one.function) != (failure.node, failure.function)
+            )
+            return state.changed(failures=(*others, failure))
+
+        await self._write_rollout(add)
+
+    def _begin(self, step: Install, parallel: int) -> float | None:
+        """Begin it, unless it runs or there are enough; when to look again, if it must wait."""
+        key = (step.node, step.name)
+        if key in self._tasks or len(self._tasks) >= parallel:
+            return None
+        wait_until, _tries = self._not_before.get(key, (0.0, 0))
+        if self._shared.clock.time() < wait_until:
+            return wait_until
+        task = asyncio.create_task(self._install(step))
+        self._tasks[key] = task
+        task.add_done_callback(lambda done: self._ended(key, done))
+        return None
+
+    def _ended(self, key: tuple[str, str], task: asyncio.Task[None]) -> None:
+        self._tasks.pop(key, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._later(key)
+            if isinstance(error, EngineError | LeaseGone):
+                log.warning("%s: %s on %s: %s", self.id, key[1], key[0], error)
+            else:
+                log.error("%s: %s on %s: %r", self.id, key[1], key[0], error, exc_info=error)
+        self._bell.set()
+
+    def _later(self, key: tuple[str, str]) -> int:
+        """Not at once again; how often in a row."""
+        tries = self._not_before.get(key, (0.0, 0))[1] + 1
+        wait_s = back_off_s(tries, random.random())
+        self._not_before[key] = self._shared.clock.time() + wait_s, tries
+        return tries
+
+    # ---- one function on one node ----
+
+    async def _install(self, step: Install) -> None:
+        shared, key = self._shared, (step.node, step.name)
+        async with shared.installs, shared.node(step.node):
+            self._check_lease()
+            node = shared.facts.all(shared.mirror.placed).get(step.node)
+            deployment = shared.mirror.deployments.get(self.id)
+            if node is None or not node.up or deployment is None or deployment.removing:
+                return
+            generation = deployment.generation
+            try:
+                there = await self._look(step)
+                pushed = await self._claim(step, there)
+                if pushed is None:
+                    self._later(key)
+                    return
+                if pushed:
+                    self._check_lease()
+                    await shared.hands.push(step.node, step.name, step.digest, deadline_s=PUSH_S)
+                    there = await self._look(step)
+                    if there is None or there[0] != step.digest:
+                        raise UnreachableError(
+                            f"{step.name} is not there after it was pushed",
+                            cause="another module is there" if there else "the node has rebooted, or somebody removed it",
+                            next_step="it is tried again",
+                        )
+                assert there is not None
+                await self._ready(step, there[1], node.boot)
+            except WasmoteError as error:
+                if isinstance(error, EngineError):
+                    raise
+                await self._not_done(step, error, node.boot, generation)
+            else:
+                self._not_before.pop(key, None)
+
+    async def _look(self, step: Install) -> tuple[str, int] | None:
+        """The digest of what the node has under this name, and the memory that it takes; None for nothing."""
+        try:
+            info = await self._shared.hands.function(step.node, step.name, deadline_s=LOOK_S)
+        except WasmoteError as error:
+            if is_absent(error):
+                return None
+            raise
+        ram = info.raw.get("ram", 0)
+        return info.sha256.hex(), ram if isinstance(ram, int) else 0
+
+    async def _claim(self, step: Install, there: tuple[str, int] | None) -> bool | None:
+        """Write down what will be done, before it is. Whether the module must be pushed; None: not now. Raises
+        _Foreign."""
+        now = self._shared.clock.time()
+        is_there = there is not None and there[0] == step.digest
+        not_now = False
+
+        def change(placed: Placed | None) -> Placed | None:
+            nonlocal not_now
+            not_now = False
+            if placed is None:
+                if there is not None and not is_there:
+                    raise _Foreign(
+                        f"a function '{step.name}' is on {step.node} that no deployment put there",
+                        cause=f"its SHA-256 begins with {there[0][:12]}",
+                        next_step=f"remove it (`wasmote fleet nodes {step.node}` shows it), or use another name (`as`)",
+                    )
+                return Placed(
+                    step.node, step.name, step.digest, (self.id,), owned=not is_there, attempts=1, at=now, ram=step.ram
+                )
+            if placed.state is PlacedState.REMOVING:
+                not_now = True
+                return None
+            others = [other for other in placed.deployments if other != self.id]
+            if others and placed.digest != step.digest:
+                raise _Foreign(
+                    f"'{step.name}' on {step.node} is another module, of deployment {', '.join(others)}",
+                    next_step="use another name (`as`), or the same version",
+                )
+            wants = (*others, self.id)
+            owned = placed.owned or not is_there
+            if placed.digest == step.digest:
+                if is_there and placed.state is PlacedState.READY and self.id in placed.deployments:
+                    return None  # as it was, but for when it was seen, which _ready() writes
+                return placed.changed(
+                    deployments=wants,
+                    was=(),
+                    state=PlacedState.PENDING,
+                    rolled=placed.rolled and not placed.going,
+                    attempts=placed.attempts + 1,
+                    owned=owned,
+                    at=now,
+                )
+            before = placed.digest if placed.rolled else placed.before
+            back = not step.rolling
+            return placed.changed(
+                digest=step.digest,
+                deployments=wants,
+                was=(),
+                state=PlacedState.PENDING,
+                rolled=back,
+                before="" if back else before,
+                attempts=1,
+                retry_at=0.0,
+                cause="",
+                owned=owned,
+                at=now,
+                ram=step.ram,
+                ready_at=placed.ready_at if back else 0.0,
+            )
+
+        await self._shared.mirror.write_placed(step.node, step.name, change)
+        return None if not_now else not is_there
+
+    async def _ready(self, step: Install, ram: int, boot: tuple[int, float] | None) -> None:
+        now = self._shared.clock.time()
+
+        def change(placed: Placed | None) -> Placed | None:
+            if placed is None or placed.going or placed.digest != step.digest:
+                return None
+            return placed.changed(
+                state=PlacedState.READY,
+                rolled=True,
+                before="",
+                attempts=0,
+                retry_at=0.0,
+                cause="",
+                at=placed.at if placed.state is PlacedState.READY else now,
+                boot=boot,
+                seen_at=now,
+                ready_at=placed.ready_at or now,
+                ram=ram or placed.ram,
+            )
+
+        await self._shared.mirror.write_placed(step.node, step.name, change)
+
+    async def _not_done(
+        self, step: Install, error: WasmoteError, boot: tuple[int, float] | None, generation: int
+    ) -> None:
+        now, mirror = self._shared.clock.time(), self._shared.mirror
+        cause = f"{error.message}: {error.cause}" if error.cause else error.message
+        tries = self._later((step.node, step.name))
+        placed = mirror.placed.get(step.node, {}).get(step.name)
+        if placed is not None and self.id in placed.deployments:
+            tries = max(tries, placed.attempts)
+        foreign = isinstance(error, _Foreign)
+        failed = foreign or is_for_good(error) or (step.rolling and tries >= ROLLING_TRIES)
+        chance = random.random()
+
+        def change(placed: Placed | None) -> Placed | None:
+            if placed is None or placed.going or self.id not in placed.deployments or placed.digest != step.digest:
+                return None
+            if failed and step.rolling and placed.before:
+                # The node still has it, or gets it back.
+                return placed.changed(
+                    digest=placed.before,
+                    before="",
+                    state=PlacedState.PENDING,
+                    rolled=True,
+                    attempts=0,
+                    retry_at=0.0,
+                    cause=cause,
+                    at=now,
+                    ready_at=placed.ready_at or now,
+                )
+            return placed.changed(
+                state=PlacedState.FAILED if failed else PlacedState.PENDING,
+                retry_at=now + back_off_s(max(placed.attempts, 1), chance),
+                attempts=max(placed.attempts, 1),
+                cause=cause,
+                at=now,
+            )
+
+        await mirror.write_placed(step.node, step.name, change)
+        deployment = mirror.deployments.get(self.id)
+        if failed and deployment is not None and deployment.generation == generation:
+            self._not_before.pop((step.node, step.name), None)
+            await self._failed(Failure(step.node, step.function, cause, now, step.rolling and not foreign, boot))
+        else:
+            log.info("%s: %s on %s: %s", self.id, step.name, step.node, cause)
+
+
