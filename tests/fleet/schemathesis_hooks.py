@@ -14,12 +14,19 @@ def wasm(_ctx: Any, value: Any) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
 
 
+@schemathesis.serializer("application/toml")
+def toml(_ctx: Any, value: Any) -> bytes:
+    """A body that is mostly no TOML."""
+    return value if isinstance(value, bytes) else str(value).encode(errors="replace")
+
+
 @schemathesis.hook
 def map_path_parameters(ctx: Any, path_parameters: dict[str, Any] | None) -> dict[str, Any] | None:
     """Half of the requests go to what is there, or they would end at the first unknown name; but none that removes."""
     if not path_parameters or ctx.operation.method.upper() == "DELETE":
         return path_parameters
     there = {"node": "n", "function": "fib", "export": "fib", "name": "fib", "request": "seen"}
+    there["deployment"] = "d"
     return {
         name: there.get(name, value) if zlib.crc32(f"{name}{value}".encode(errors="replace")) % 2 else value
         for name, value in path_parameters.items()

@@ -27,6 +27,7 @@ _EXIT_CODES = {
 }
 _USAGE = {
     "input", "query", "body", "json", "path", "method", "media-type", "too-large", "unknown-node", "unknown-function",
+    "unknown-deployment",
     "unknown-export", "wrong-body", "node-exists", "version-taken",
 }  # fmt: skip
 

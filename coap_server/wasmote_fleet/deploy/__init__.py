@@ -1,8 +1,10 @@
-"""Deployments: what should run where (spec.py), which nodes that are (placement.py), and a reconciler that gets it there.
+"""What should run where (spec.py), which nodes that are (placement.py), and a reconciler that gets it there.
 Deployments is the part that runs."""
 
+from wasmote_fleet.deploy.admission import Refused
 from wasmote_fleet.deploy.deployments import Deployments, Place, UnknownDeployment
 from wasmote_fleet.deploy.parse import SpecError, parse_json, parse_mapping, parse_toml
+from wasmote_fleet.deploy.plan import NodeProgress, Phase, Progress
 from wasmote_fleet.deploy.records import Deployment, Placed, PlacedState
 from wasmote_fleet.deploy.spec import (
     ChainSpec,
@@ -20,9 +22,13 @@ __all__ = [
     "Deployment",
     "Deployments",
     "FunctionSpec",
+    "NodeProgress",
+    "Phase",
     "Place",
     "Placed",
     "PlacedState",
+    "Progress",
+    "Refused",
     "Rollout",
     "Spec",
     "SpecError",

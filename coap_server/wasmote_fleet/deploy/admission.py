@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from wasmote.errors import RefusedError
-from wasmote_fleet.deploy.placement import NodeFacts
 from wasmote_fleet.deploy.plan import Picture, targets
 from wasmote_fleet.deploy.spec import Spec
 from wasmote_fleet.registry import State
@@ -19,7 +18,13 @@ class Refused(RefusedError):
     """A deployment was not admitted. function: which of its functions, "" for none. reasons: why, by node."""
 
     def __init__(
-        self, message: str, *, cause: str, next_step: str, function: str = "", reasons: Mapping[str, str] | None = None
+        self,
+        message: str,
+        *,
+        cause: str,
+        next_step: str,
+        function: str = "",
+        reasons: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message, cause=cause, next_step=next_step)
         self.function = function
@@ -65,7 +70,8 @@ def admit(picture: Picture) -> None:
     may come back."""
     deployment = picture.deployment
     nodes = {
-        id: node if node.state is State.LEFT else replace(node, state=State.UP) for id, node in picture.nodes.items()
+        id: node if node.state is State.LEFT else replace(node, state=State.UP)
+        for id, node in picture.nodes.items()
     }
     chosen, why = targets(replace(picture, nodes=nodes, at_once=True))
     for function in deployment.spec.functions:

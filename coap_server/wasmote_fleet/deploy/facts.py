@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -48,29 +49,30 @@ class Facts:
     async def ask(self, nodes: Iterable[str]) -> bool:
         """Ask those that have not said lately what they have free; whether anybody was asked."""
         now = self._clock.time()
-        wanted = [
-            id for id in nodes if id not in self._said or not now - FRESH_S < self._said[id].at <= now
-        ]
+        wanted = [id for id in nodes if id not in self._said or not now - FRESH_S < self._said[id].at <= now]
         await asyncio.gather(*(self._ask(id) for id in wanted))
         return bool(wanted)
 
     async def _ask(self, id: str) -> None:
         device: Mapping[str, Any] | None = None
         async with self._slots:
-            try:
+            with contextlib.suppress(WasmoteError):
                 device = await self._hands.device(id, deadline_s=ASK_S)
-            except WasmoteError:
-                pass
         self._said[id] = _Said(self._clock.time(), device)
 
     def all(self, placed: Mapping[str, Mapping[str, Placed]]) -> dict[str, NodeFacts]:
         """By id. placed: all records, by node."""
         return {
-            view.record.id: self._one(view, placed.get(view.record.id, {}).values())
+            view.record.id: self._of(view, placed.get(view.record.id, {}).values())
             for view in self._registry.nodes()
         }
 
-    def _one(self, view: NodeView, placed: Iterable[Placed]) -> NodeFacts:
+    def one(self, id: str, placed: Mapping[str, Placed]) -> NodeFacts | None:
+        """One node; None if there is none. placed: its records, by name."""
+        view = self._registry.get(id)
+        return None if view is None else self._of(view, placed.values())
+
+    def _of(self, view: NodeView, placed: Iterable[Placed]) -> NodeFacts:
         record = view.record
         said = self._said.get(record.id)
         now = self._clock.time()

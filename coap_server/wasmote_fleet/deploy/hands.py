@@ -6,7 +6,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from wasmote.errors import LocalError, RefusedError, TrapError, UnansweredError, UnreachableError, WasmoteError
+from wasmote.errors import (
+    LocalError,
+    RefusedError,
+    TrapError,
+    UnansweredError,
+    UnreachableError,
+    WasmoteError,
+)
 from wasmote.protocol.answers import FunctionInfo
 
 # What a node says of a module, and will say again: wrong, unsigned, too large, invalid.

@@ -19,7 +19,6 @@ from wasmote_fleet.engine import (
 
 log = logging.getLogger("wasmote.fleet.deploy")
 _RETRY_S = 1.0
-_NODES = "nodes/"  # the registry's; only that something changed is of interest here
 
 
 class Mirror:
@@ -37,16 +36,20 @@ class Mirror:
 
     async def start(self) -> None:
         """Returns when all that is there is known. Raises EngineError."""
-        for prefix in (DEPLOYMENTS, ROLLOUTS, PLACED, _NODES):
+        for prefix in (DEPLOYMENTS, ROLLOUTS, PLACED):
             self._synced[prefix] = asyncio.Event()
             self._tasks.append(asyncio.create_task(self._follow(prefix)))
-        all_synced = asyncio.gather(*(event.wait() for event in self._synced.values()))
+        all_synced = asyncio.create_task(self._all_synced())
         await asyncio.wait({all_synced, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
         if not all_synced.done():
             all_synced.cancel()
             failed = next(task for task in self._tasks if task.done())
             await self.close()
             await failed
+
+    async def _all_synced(self) -> None:
+        for event in self._synced.values():
+            await event.wait()
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -56,8 +59,8 @@ class Mirror:
     async def write_placed(
         self, node: str, name: str, change: Callable[[Placed | None], Placed | None]
     ) -> Placed | None:
-        """Compare and swap until it is done. change: the record wanted, None to leave it as it is. Returns what is there
-        now. Raises EngineError, and what change raises."""
+        """Compare and swap until it is done. change: the record wanted, None to leave it as it is. Returns what is
+        there now. Raises EngineError, and what change raises."""
         key = f"{PLACED}{node}/{name}"
         while True:
             before = self.placed.get(node, {}).get(name)
@@ -68,7 +71,8 @@ class Mirror:
                 return wanted
 
     async def put(self, key: str, value: bytes) -> bool:
-        """Write a key as it is known here; False, and the key is known better, if it has changed. Raises EngineError."""
+        """Write a key as it is known here; False, and the key is known better, if it has changed. Raises
+        EngineError."""
         known = self._values.get(key)
         try:
             revision = await self._engine.kv.put(key, value, expected=0 if known is None else known[1])
@@ -108,11 +112,10 @@ class Mirror:
                             self._forget_others(prefix, seen or set())
                             seen = None
                             self._synced[prefix].set()
-                        elif prefix != _NODES:
-                            if seen is not None:
-                                seen.add(change.key)
-                            self._take(change)
-                        self._ring()
+                            continue
+                        if seen is not None:
+                            seen.add(change.key)
+                        self._take(change)
             except EngineUnavailable as error:
                 log.warning("%s: %s", prefix, error)
                 await self._engine.clock.sleep(_RETRY_S)

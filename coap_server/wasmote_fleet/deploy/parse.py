@@ -39,7 +39,9 @@ _NAME_RULE = "it has 1 to 64 of the characters a-z A-Z 0-9 _ - . and does not st
 class SpecError(InputError):
     """A deployment that is written wrongly. field: such as functions[1].count; line: in the text, None if unknown."""
 
-    def __init__(self, source: str, line: int | None, field: str, message: str, *, cause: str, next_step: str):
+    def __init__(
+        self, source: str, line: int | None, field: str, message: str, *, cause: str, next_step: str
+    ):
         place = source if line is None else f"{source}, line {line}"
         super().__init__(
             f"{place}: {message}",
@@ -123,7 +125,9 @@ def parse_mapping(
         raise top.wrong("id", f"'{id}' is no id", _NAME_RULE, "choose another one")
     functions = tuple(_function(table) for table in top.tables("functions", MAX_FUNCTIONS))
     if not functions:
-        raise top.wrong("functions", "there is no function", "a deployment has one at least", "add [[functions]]")
+        raise top.wrong(
+            "functions", "there is no function", "a deployment has one at least", "add [[functions]]"
+        )
     chains = tuple(_chain(table) for table in top.tables("chains", MAX_FUNCTIONS))
     spec = Spec(id, functions, chains, _rollout(top.table("rollout")))
     _check_names(spec, top)
@@ -234,7 +238,10 @@ def _chain(table: _Table) -> ChainSpec:
     steps = table.texts("steps")
     if not 1 <= len(steps) <= MAX_STEPS:
         raise table.wrong(
-            "steps", f"{len(steps)} steps", f"a chain has 1 to {MAX_STEPS}", "name functions of this deployment"
+            "steps",
+            f"{len(steps)} steps",
+            f"a chain has 1 to {MAX_STEPS}",
+            "name functions of this deployment",
         )
     found = []
     for index, text in enumerate(steps):
@@ -311,7 +318,7 @@ class _Table:
                 )
 
     def text(self, key: str, *, required: bool = False) -> str:
-        """"" where it is absent."""
+        """ "" where it is absent."""
         if key not in self.raw:
             if required:
                 raise self.wrong(key, "it is missing", "nothing stands in for it", "add it")
@@ -324,7 +331,9 @@ class _Table:
     def texts(self, key: str) -> tuple[str, ...]:
         value = self.raw.get(key, [])
         if not isinstance(value, list):
-            raise self.wrong(key, "an array of texts is wanted", f"it is {_kind(value)}", 'such as ["a", "b"]')
+            raise self.wrong(
+                key, "an array of texts is wanted", f"it is {_kind(value)}", 'such as ["a", "b"]'
+            )
         for index, item in enumerate(value):
             if not isinstance(item, str) or not item or not item.isprintable():
                 raise self.wrong_at(
@@ -335,7 +344,9 @@ class _Table:
     def integer(self, key: str, low: int, high: int, default: int) -> int:
         value = self.raw.get(key, default)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise self.wrong(key, f"this is no such number: {value!r}", f"it is {low} to {high}", "correct it")
+            raise self.wrong(
+                key, f"this is no such number: {value!r}", f"it is {low} to {high}", "correct it"
+            )
         return value
 
     def seconds(self, key: str, default: float) -> float:
@@ -352,7 +363,9 @@ class _Table:
     def table(self, key: str) -> _Table:
         value = self.raw.get(key, {})
         if not isinstance(value, dict):
-            raise self.wrong(key, "a table is wanted", f"it is {_kind(value)}", f"write [{key}], or an object")
+            raise self.wrong(
+                key, "a table is wanted", f"it is {_kind(value)}", f"write [{key}], or an object"
+            )
         return _Table(value, (*self.path, key), self._source, self._locate)
 
     def tables(self, key: str, most: int) -> list[_Table]:
@@ -385,7 +398,9 @@ def _kind(value: object) -> str:
     words = {str: "a text", bool: "true or false", int: "an integer", float: "a number", list: "an array"}
     if value == "":
         return "empty"
-    return words.get(type(value), "null" if value is None else "a table" if isinstance(value, dict) else "another type")
+    return words.get(
+        type(value), "null" if value is None else "a table" if isinstance(value, dict) else "another type"
+    )
 
 
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]\]?\s*(?:#.*)?$")

@@ -79,7 +79,9 @@ def misfit(
     offered = {"wasmote", *node.imports}
     missing = [name for name in (*needs.imports, *function.where.imports) if name not in offered]
     if missing:
-        return f"it does not offer {', '.join(dict.fromkeys(missing))} (it offers {', '.join(sorted(offered))})"
+        return (
+            f"it does not offer {', '.join(dict.fromkeys(missing))} (it offers {', '.join(sorted(offered))})"
+        )
     if needs.abi is not None and node.abi is not None and needs.abi > node.abi:
         return f"its host interface is version {node.abi}, the module is for version {needs.abi}"
     over = _over_a_limit(needs, node.limits)

@@ -22,9 +22,9 @@ OnNode = Mapping[str, Placed]  # by the function's name there
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """All that a plan depends on. placed: all records, of other deployments, too, by node. now: the engine's time. found: by
-    node, digests by names of functions that no deployment put there, where somebody looked. at_once: as if what must go
-    was gone already."""
+    """All that a plan depends on. placed: all records, of other deployments, too, by node. now: the engine's time.
+    found: by node, digests by names of functions that no deployment put there, where somebody looked. at_once: as if
+    what must go was gone already."""
 
     deployment: Deployment
     rollout: RolloutState
@@ -216,7 +216,9 @@ def targets(picture: Picture) -> tuple[dict[str, list[_Target]], dict[str, dict[
     for function in deployment.spec.functions:
         needs = deployment.needs.get(function.digest or "", Needs())
         has = mine(picture, function.on_node)
-        known_ram = max((placed.ram for placed in has.values() if placed.digest == function.digest), default=0)
+        known_ram = max(
+            (placed.ram for placed in has.values() if placed.digest == function.digest), default=0
+        )
         failed = {
             failure.node: failure
             for failure in state.failures
@@ -243,7 +245,9 @@ def targets(picture: Picture) -> tuple[dict[str, list[_Target]], dict[str, dict[
             has=has,
             misfits=misfits,
             failed=failed,
-            limbo=[id for id, placed in has.items() if id in nodes and in_limbo(placed, nodes[id], picture.now)],
+            limbo=[
+                id for id, placed in has.items() if id in nodes and in_limbo(placed, nodes[id], picture.now)
+            ],
             frozen=bool(state.stopped),
             at_once=picture.at_once,
         )
@@ -254,7 +258,11 @@ def targets(picture: Picture) -> tuple[dict[str, list[_Target]], dict[str, dict[
         for id in names:
             placed = has.get(id)
             target = _Target(
-                id, function, None if placed is None or placed.going else placed, id not in has, failed.get(id)
+                id,
+                function,
+                None if placed is None or placed.going else placed,
+                id not in has,
+                failed.get(id),
             )
             target.settled = (
                 target.placed is not None and target.placed.rolled and target.placed.digest == function.digest
@@ -305,9 +313,7 @@ def _leave_others(picture: Picture, found: Sequence[_Target], draft: _Draft) -> 
     return leaving
 
 
-def _give_up(
-    picture: Picture, found: Sequence[_Target], failures: set[str], draft: _Draft
-) -> None:
+def _give_up(picture: Picture, found: Sequence[_Target], failures: set[str], draft: _Draft) -> None:
     for target in found:
         placed, node = target.placed, picture.nodes[target.node]
         if placed is None or not target.begun or target.node in failures:
@@ -318,9 +324,7 @@ def _give_up(
             else:
                 cause = "it went down while the change came to it"
                 draft.steps.append(
-                    GiveUp(
-                        Failure(target.node, target.function.name, cause, picture.now, True, node.boot)
-                    )
+                    GiveUp(Failure(target.node, target.function.name, cause, picture.now, True, node.boot))
                 )
 
 
@@ -392,10 +396,10 @@ def _one(picture: Picture, target: _Target, allowed: bool, draft: _Draft) -> Non
         tell(*state)
     else:
         tell("pending", "" if placed is None else placed.cause)
-    if placed is not None and placed.digest == digest and placed.state is not PlacedState.READY:
-        if now < placed.retry_at:
-            draft.wake_at.append(placed.retry_at)
-            return
+    failing = placed is not None and placed.digest == digest and placed.state is not PlacedState.READY
+    if placed is not None and failing and now < placed.retry_at:
+        draft.wake_at.append(placed.retry_at)
+        return
     ram = 0
     needs = picture.deployment.needs.get(digest)
     if needs is not None:

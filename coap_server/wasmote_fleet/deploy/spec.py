@@ -136,9 +136,7 @@ def spec_json(spec: Spec) -> dict[str, Any]:
     rollout, usual = spec.rollout, Rollout()
     changed: dict[str, Any] = {}
     if rollout.waves != usual.waves:
-        changed["waves"] = [
-            wave.nodes if wave.nodes is not None else str(wave) for wave in rollout.waves
-        ]
+        changed["waves"] = [wave.nodes if wave.nodes is not None else str(wave) for wave in rollout.waves]
     for name in ("max_failures", "parallel", "pause_s"):
         if getattr(rollout, name) != getattr(usual, name):
             changed[name] = getattr(rollout, name)

@@ -15,8 +15,8 @@ from wasmote_fleet.deploy.spec import Rollout
 
 @dataclass(frozen=True, slots=True)
 class WaveState:
-    """allowed: nodes that may be worked on, in order. number: of the wave that runs, from 1 on, of `of`. resume_at: when
-    the next wave may begin, where it has to wait."""
+    """allowed: nodes that may be worked on, in order. number: of the wave that runs, from 1 on, of `of`. resume_at:
+    when the next wave may begin, where it has to wait."""
 
     allowed: tuple[str, ...]
     number: int

@@ -13,7 +13,7 @@ from wasmote_fleet.deploy.facts import Facts
 from wasmote_fleet.deploy.hands import Hands, back_off_s, is_absent, is_for_good
 from wasmote_fleet.deploy.mirror import Mirror
 from wasmote_fleet.deploy.plan import Finish, GiveUp, Install, Leave, Picture, Plan, Step, Stop, plan
-from wasmote_fleet.deploy.records import Failure, Placed, PlacedState, RolloutState
+from wasmote_fleet.deploy.records import Deployment, Failure, Placed, PlacedState, RolloutState
 from wasmote_fleet.engine import Clock, EngineError, Lease
 
 log = logging.getLogger("wasmote.fleet.deploy")
@@ -87,9 +87,6 @@ class Worker:
                 done = await self._turn()
                 if done is None:
                     return
-                if not done:
-                    await asyncio.sleep(0)
-                    continue
                 await self._wait(done)
         finally:
             for task in self._tasks.values():
@@ -131,7 +128,7 @@ class Worker:
         waits = [made.wake_at] if made.wake_at is not None else []
         for step in made.steps:
             assert isinstance(step, Install)
-            at = self._begin(step, picture.deployment.spec.rollout.parallel)
+            at = self._begin(step, picture.deployment)
             if at is not None:
                 waits.append(at)
         return Plan(made.steps, made.progress, min(waits, default=None))
@@ -194,23 +191,21 @@ class Worker:
 
         def add(state: RolloutState) -> RolloutState:
             others = tuple(
-                one
-                for one in state.failures
-                if (one.node, one.function) != (failure.node, failure.function)
+                one for one in state.failures if (one.node, one.function) != (failure.node, failure.function)
             )
             return state.changed(failures=(*others, failure))
 
         await self._write_rollout(add)
 
-    def _begin(self, step: Install, parallel: int) -> float | None:
+    def _begin(self, step: Install, deployment: Deployment) -> float | None:
         """Begin it, unless it runs or there are enough; when to look again, if it must wait."""
         key = (step.node, step.name)
-        if key in self._tasks or len(self._tasks) >= parallel:
+        if key in self._tasks or len(self._tasks) >= deployment.spec.rollout.parallel:
             return None
         wait_until, _tries = self._not_before.get(key, (0.0, 0))
         if self._shared.clock.time() < wait_until:
             return wait_until
-        task = asyncio.create_task(self._install(step))
+        task = asyncio.create_task(self._install(step, deployment.generation))
         self._tasks[key] = task
         task.add_done_callback(lambda done: self._ended(key, done))
         return None
@@ -234,15 +229,14 @@ class Worker:
 
     # ---- one function on one node ----
 
-    async def _install(self, step: Install) -> None:
+    async def _install(self, step: Install, generation: int) -> None:
         shared, key = self._shared, (step.node, step.name)
         async with shared.installs, shared.node(step.node):
             self._check_lease()
-            node = shared.facts.all(shared.mirror.placed).get(step.node)
+            node = shared.facts.one(step.node, shared.mirror.placed.get(step.node, {}))
             deployment = shared.mirror.deployments.get(self.id)
-            if node is None or not node.up or deployment is None or deployment.removing:
-                return
-            generation = deployment.generation
+            if node is None or not node.up or deployment is None or deployment.generation != generation:
+                return  # the next plan knows
             try:
                 there = await self._look(step)
                 pushed = await self._claim(step, there)
@@ -256,7 +250,9 @@ class Worker:
                     if there is None or there[0] != step.digest:
                         raise UnreachableError(
                             f"{step.name} is not there after it was pushed",
-                            cause="another module is there" if there else "the node has rebooted, or somebody removed it",
+                            cause="another module is there"
+                            if there
+                            else "the node has rebooted, or somebody removed it",
                             next_step="it is tried again",
                         )
                 assert there is not None
@@ -297,7 +293,14 @@ class Worker:
                         next_step=f"remove it (`wasmote fleet nodes {step.node}` shows it), or use another name (`as`)",
                     )
                 return Placed(
-                    step.node, step.name, step.digest, (self.id,), owned=not is_there, attempts=1, at=now, ram=step.ram
+                    step.node,
+                    step.name,
+                    step.digest,
+                    (self.id,),
+                    owned=not is_there,
+                    attempts=1,
+                    at=now,
+                    ram=step.ram,
                 )
             if placed.state is PlacedState.REMOVING:
                 not_now = True
@@ -379,7 +382,12 @@ class Worker:
         chance = random.random()
 
         def change(placed: Placed | None) -> Placed | None:
-            if placed is None or placed.going or self.id not in placed.deployments or placed.digest != step.digest:
+            if (
+                placed is None
+                or placed.going
+                or self.id not in placed.deployments
+                or placed.digest != step.digest
+            ):
                 return None
             if failed and step.rolling and placed.before:
                 # The node still has it, or gets it back.
@@ -406,8 +414,8 @@ class Worker:
         deployment = mirror.deployments.get(self.id)
         if failed and deployment is not None and deployment.generation == generation:
             self._not_before.pop((step.node, step.name), None)
-            await self._failed(Failure(step.node, step.function, cause, now, step.rolling and not foreign, boot))
+            await self._failed(
+                Failure(step.node, step.function, cause, now, step.rolling and not foreign, boot)
+            )
         else:
             log.info("%s: %s on %s: %s", self.id, step.name, step.node, cause)
-
-

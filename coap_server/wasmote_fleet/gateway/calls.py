@@ -18,7 +18,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 from types import TracebackType
-from typing import cast
+from typing import Any, cast
 
 import cbor2
 
@@ -132,6 +132,10 @@ class Gateway:
     async def remove(self, node_id: str, name: str, *, deadline_s: float) -> None:
         """Remove a function from the node; that there is none is no error."""
         await self._do(Work("remove", node_id, name), deadline_s)
+
+    async def device(self, node_id: str, *, deadline_s: float) -> dict[str, Any]:
+        """The node's `/d` as it is now (docs/PROTOCOL.md, 3.1)."""
+        return cast(dict[str, Any], await self._do(Work("device", node_id), deadline_s))
 
     # ---- where it is done ----
 

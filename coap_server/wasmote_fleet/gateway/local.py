@@ -59,6 +59,8 @@ class Local:
                 return await node.ls()
             case "function":
                 return await node.info(work.function)
+            case "device":
+                return await node.device()
             case "remove":
                 await node.rm(work.function)
                 return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import cbor2
 
@@ -18,9 +18,9 @@ from wasmote_fleet.gateway import errors
 from wasmote_fleet.registry import errors as registry_errors
 from wasmote_fleet.repository import repository
 
-Kind = Literal["call", "push", "functions", "function", "remove"]
+Kind = Literal["call", "push", "functions", "function", "remove", "device"]
 Body = Sequence[Argument] | bytes | None
-Result = CallResult | Pushed | FunctionInfo | list[FunctionLink] | None
+Result = CallResult | Pushed | FunctionInfo | list[FunctionLink] | dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ class Work:
             "functions": "the list of functions",
             "function": f"function {self.function}",
             "remove": f"removal of {self.function}",
+            "device": "the description",
         }[self.kind]
 
     @property
@@ -73,6 +74,8 @@ def encode_result(result: Result) -> bytes:
     kind = type(result).__name__
     if isinstance(result, list):
         return cbor2.dumps({"list": [asdict(link) for link in result]})
+    if isinstance(result, dict):
+        return cbor2.dumps({"device": result})
     return cbor2.dumps({} if result is None else {kind: asdict(result)})
 
 
@@ -90,6 +93,8 @@ def decode(data: bytes) -> Result:
     for name, value in reply.items():
         if name == "list":
             return [FunctionLink(**_tuples(link, "exports")) for link in value]
+        if name == "device":
+            return cast(dict[str, Any], value)
         if name == "CallResult":
             return CallResult(**_tuples(value, "results", "numbers"))
         if name == "Pushed":

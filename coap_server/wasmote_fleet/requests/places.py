@@ -9,7 +9,6 @@ from typing import Protocol
 from wasmote.protocol.answers import CallResult, FunctionInfo
 from wasmote_fleet.registry import Registry
 from wasmote_fleet.registry import State as NodeState
-from wasmote_fleet.requests.errors import UnknownTarget
 from wasmote_fleet.requests.records import Body
 
 _SLACK_S = 2.0  # of when a node booted, as its beats tell
@@ -91,22 +90,6 @@ class Presence(Protocol):
     def look(self, node_id: str) -> Sight: ...
 
 
-class NoDeployments:
-    """Places of a server that has none."""
-
-    async def places(self, deployment_id: str, function_name: str) -> Sequence[Place]:
-        raise _unknown(deployment_id)
-
-    async def chain(self, deployment_id: str, name: str) -> Sequence[str] | None:
-        raise _unknown(deployment_id)
-
-    async def module(self, deployment_id: str, function_name: str) -> str | None:
-        raise _unknown(deployment_id)
-
-    async def around(self, node_id: str, name_on_node: str | None) -> Sequence[str]:
-        return []
-
-
 class RegistryPresence:
     """Presence as the registry knows it. A node that it does not know yet may be there."""
 
@@ -119,9 +102,3 @@ class RegistryPresence:
             return Sight(True)
         gone = view.state in (NodeState.DOWN, NodeState.LEFT)
         return Sight(not gone, view.record.boot, view.record.began_at)
-
-
-def _unknown(deployment_id: str) -> UnknownTarget:
-    return UnknownTarget(
-        f"there is no deployment '{deployment_id}'", next_step="`wasmote fleet deployments` lists them"
-    )

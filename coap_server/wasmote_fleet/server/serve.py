@@ -16,6 +16,7 @@ import uvicorn
 
 from wasmote.adapters.validator import Validator
 from wasmote.errors import InputError
+from wasmote_fleet.deploy import Deployments
 from wasmote_fleet.engine import Engine, EngineError, open_engine
 from wasmote_fleet.gateway.calls import Gateway
 from wasmote_fleet.gateway.coap.site import CoapServer
@@ -25,7 +26,7 @@ from wasmote_fleet.registry import Registry
 from wasmote_fleet.registry.registry import BEAT_S, LEASE_S
 from wasmote_fleet.repository import Repository
 from wasmote_fleet.requests import Requests
-from wasmote_fleet.requests.places import NoDeployments, RegistryPresence
+from wasmote_fleet.requests.places import RegistryPresence
 from wasmote_fleet.server.addresses import Address, bind
 from wasmote_fleet.server.http import HttpServer, PatientProtocol
 
@@ -87,16 +88,20 @@ async def serve(
             Registry(engine, server=settings.name, beat_s=settings.beat_s, lease_s=settings.lease_s)
         )
         gateway = await stack.enter_async_context(Gateway(registry, repository, validator, engine))
+        deployments = await stack.enter_async_context(
+            Deployments(engine, repository, registry, gateway, lease_s=settings.lease_s)
+        )
         calls = await stack.enter_async_context(
-            Requests(engine, repository, gateway, NoDeployments(), RegistryPresence(registry))
+            Requests(engine, repository, gateway, deployments, RegistryPresence(registry))
         )
         await stack.enter_async_context(CoapServer(coap_at.host, coap_at.port, repository))
-        await stack.enter_async_context(_task(_housekeeping(engine, repository, log)))
+        await stack.enter_async_context(_task(_housekeeping(engine, repository, deployments, log)))
         app = make_app(
             engine=engine,
             repository=repository,
             registry=registry,
             gateway=gateway,
+            deployments=deployments,
             calls=calls,
             keys=None if settings.http.loopback else keys,
         )
@@ -171,14 +176,16 @@ async def _task(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
             await task
 
 
-async def _housekeeping(engine: Engine, repository: Repository, log: Callable[[str], None]) -> None:
+async def _housekeeping(
+    engine: Engine, repository: Repository, deployments: Deployments, log: Callable[[str], None]
+) -> None:
     """Of several servers, one at a time does it."""
     holder = f"{socket.gethostname()}-{id(engine)}"
     while True:
         try:
             lease = await engine.leases.acquire("housekeeping", holder, HOUSEKEEPING_S)
             if lease is not None:
-                await repository.collect()
+                await repository.collect(deployments.pinned)
                 await engine.compact()
         except EngineError as error:
             log(f"housekeeping: {error}")

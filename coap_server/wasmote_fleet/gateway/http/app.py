@@ -12,8 +12,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from wasmote_fleet.deploy import Deployments
 from wasmote_fleet.engine import Engine
 from wasmote_fleet.gateway.calls import Gateway
+from wasmote_fleet.gateway.http import deployments as deploying
 from wasmote_fleet.gateway.http import functions, nodes, openapi, requests, server
 from wasmote_fleet.gateway.http.guard import Guard, allow
 from wasmote_fleet.gateway.http.mounts import Mount, render_for
@@ -69,6 +71,12 @@ OPERATIONS = [
     Operation("GET", _REQUEST, Role.READ, requests.get),
     Operation("DELETE", _REQUEST, Role.CALL, requests.delete),
     Operation("GET", f"{_REQUEST}/result", Role.READ, requests.result),
+    Operation("GET", f"{API}/deployments", Role.READ, deploying.list_all),
+    Operation("GET", _DEPLOYMENT, Role.READ, deploying.get),
+    Operation("PUT", _DEPLOYMENT, Role.DEPLOY, deploying.put),
+    Operation("DELETE", _DEPLOYMENT, Role.DEPLOY, deploying.delete),
+    Operation("POST", f"{_DEPLOYMENT}/rollback", Role.DEPLOY, deploying.rollback),
+    Operation("GET", f"{_DEPLOYMENT}/progress", Role.READ, deploying.progress),
 ]
 
 
@@ -78,6 +86,7 @@ def make_app(
     repository: Repository,
     registry: Registry,
     gateway: Gateway,
+    deployments: Deployments,
     calls: Requests,
     keys: Keys | None,
     mounts: Sequence[Mount] = (),
@@ -100,7 +109,7 @@ def make_app(
         },
     )
     app.router.redirect_slashes = False
-    app.state.services = Services(engine, repository, registry, gateway, calls, keys is not None)
+    app.state.services = Services(engine, repository, registry, gateway, deployments, calls, keys is not None)
     return app
 
 

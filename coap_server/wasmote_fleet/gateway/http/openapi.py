@@ -113,7 +113,7 @@ _REQUEST = _path("request", _REQUEST_ID)
 _WAIT = _query(
     "wait_s", {"type": "number", "minimum": 0, "maximum": 60, "default": 0}, "Wait so long for its end."
 )
-_DEPLOYMENT = _path("deployment")
+_DEPLOYMENT = _path("deployment", r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")
 _OF_DEPLOYMENT = (_DEPLOYMENT, _path("function"))
 _OR_NULL_TEXT = {"type": ["string", "null"]}
 _OR_NULL_NUMBER = {"type": ["number", "null"]}
@@ -144,6 +144,11 @@ _CALL: Json = {
     "infinities are texts, also in the result. An export of bytes takes and gives application/octet-stream. A call is "
     "not repeated unless its export is declared pure or idempotent: after 504 it may have run. Status 422 with a type "
     "that ends in `application` is the function's own answer.",
+}
+
+_SPEC = {
+    **_json(_ref("Spec")),
+    "application/toml": {"schema": {"type": "string", "description": "The same members, as TOML."}},
 }
 
 _PATHS: Json = {
@@ -345,6 +350,71 @@ _PATHS: Json = {
             parameters=(_REQUEST, _WAIT),
         )
     },
+    "/api/v1/deployments": {
+        "get": _operation(
+            "what should run where; how far it is, without the nodes",
+            {
+                200: _json(
+                    _object(
+                        {
+                            "deployments": {
+                                "type": "array",
+                                "items": {**_ref("Deployment")},
+                            }
+                        }
+                    )
+                )
+            },
+        )
+    },
+    "/api/v1/deployments/{deployment}": {
+        "get": _operation(
+            "a deployment", {200: _json(_ref("Deployment"))}, (404,), parameters=(_DEPLOYMENT,)
+        ),
+        "put": _operation(
+            "say what should run where, or change it",
+            {200: _json(_ref("Deployment")), 201: _json(_ref("Deployment"))},
+            (404, 408, 409, 413, 415, 422, 500),
+            parameters=(_DEPLOYMENT,),
+            body=_SPEC,
+            description="Answers once it is admitted; `progress` tells how far the nodes are. 409 of type "
+            "`not-admitted`: no place for one of its functions; `nodes` has the reason of each node. The same body "
+            "again goes on with a rollout that stopped. Versions are pinned to their modules until the next PUT.",
+        ),
+        "delete": _operation(
+            "remove it from all nodes",
+            {202: _json(_ref("Deployment"))},
+            (404,),
+            parameters=(_DEPLOYMENT,),
+            description="It is gone (404) when the nodes that are there have removed its functions; others do when "
+            "they come back.",
+        ),
+    },
+    "/api/v1/deployments/{deployment}/rollback": {
+        "post": _operation(
+            "what it was before the last change",
+            {200: _json(_ref("Deployment"))},
+            (404, 409, 422, 500),
+            parameters=(_DEPLOYMENT,),
+        )
+    },
+    "/api/v1/deployments/{deployment}/progress": {
+        "get": _operation(
+            "how far it is",
+            {200: {**_json(_ref("Progress")), "text/event-stream": {"schema": _TEXT}}},
+            (404,),
+            parameters=(
+                _DEPLOYMENT,
+                _query(
+                    "wait_s",
+                    {"type": "number", "minimum": 0, "maximum": 300, "default": 0},
+                    "Answer when it has settled, or after so long.",
+                ),
+            ),
+            description="With Accept: text/event-stream each change is an event `progress`, the last one `settled`; "
+            "the data are the JSON that is else the answer.",
+        )
+    },
 }
 
 _VERSION_OF = {"name": _TEXT, "version": _TEXT, "sha256": _TEXT, "published_at": _NUMBER}
@@ -360,6 +430,117 @@ _EXPORT_OF = _object(
     }
 )
 _OR_NULL = {"type": ["string", "null"]}
+_LABEL = {"type": "string", "minLength": 1}
+_ID = r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$"
+
+
+def _strict(properties: Json, required: tuple[str, ...]) -> Json:
+    optional = tuple(name for name in properties if name not in required)
+    return {**_object(properties, optional=optional), "additionalProperties": False}
+
+
+_FUNCTION_OF = _strict(
+    {
+        "name": {"type": "string", "pattern": _ID, "description": "What calls name it by."},
+        "function": {
+            "type": "string",
+            "pattern": _NAME,
+            "description": "In the repository; otherwise name.",
+        },
+        "version": {"type": "string", "pattern": _VERSION, "description": "Otherwise the latest one now."},
+        "digest": {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "Instead of a version."},
+        "as": {"type": "string", "pattern": _NAME, "description": "Its name on the nodes; otherwise name."},
+        "nodes": {
+            "type": "array",
+            "items": _LABEL,
+            "minItems": 1,
+            "uniqueItems": True,
+            "description": "Candidates in order of preference; otherwise any node.",
+        },
+        "count": {
+            "oneOf": [{"type": "integer", "minimum": 1, "maximum": 10000}, {"const": "all"}],
+            "description": "How many nodes run it at a time; otherwise 1.",
+        },
+        "where": _strict(
+            {
+                "labels": {"type": "object", "additionalProperties": _TEXT},
+                "imports": {"type": "array", "items": _LABEL},
+                "ram": {"type": "integer", "minimum": 0, "maximum": 1 << 32},
+                "flash": {"type": "integer", "minimum": 0, "maximum": 1 << 32},
+            },
+            (),
+        ),
+    },
+    ("name",),
+)
+_SPEC_OF = _strict(
+    {
+        "id": {"type": "string", "pattern": _ID},
+        "functions": {"type": "array", "items": _FUNCTION_OF, "minItems": 1, "maxItems": 256},
+        "chains": {
+            "type": "array",
+            "maxItems": 256,
+            "items": _strict(
+                {
+                    "name": {"type": "string", "pattern": _ID},
+                    "steps": {
+                        "type": "array",
+                        "items": {"type": "string", "pattern": "^[^/]+(/.+)?$"},
+                        "minItems": 1,
+                        "maxItems": 64,
+                        "description": "FUNCTION or FUNCTION/EXPORT; the output of one is the input of the next.",
+                    },
+                },
+                ("name", "steps"),
+            ),
+        },
+        "rollout": _strict(
+            {
+                "waves": {
+                    "type": "array",
+                    "maxItems": 100,
+                    "items": {
+                        "oneOf": [
+                            {"type": "integer", "minimum": 1, "maximum": 10000},
+                            {"type": "string", "pattern": r"^\d{1,3}(\.\d{1,3})? ?%$"},
+                        ]
+                    },
+                    "description": 'Nodes of each wave; what is left comes last. Otherwise [1, "10%"].',
+                },
+                "max_failures": {"type": "integer", "minimum": 1, "maximum": 10000},
+                "parallel": {"type": "integer", "minimum": 1, "maximum": 256},
+                "pause_s": {"type": "number", "minimum": 0, "maximum": 86400},
+            },
+            (),
+        ),
+    },
+    ("id", "functions"),
+)
+_PROGRESS_OF = _object(
+    {
+        "id": _TEXT,
+        "generation": _INTEGER,
+        "phase": {
+            "type": "string",
+            "enum": ["rolling", "ready", "waiting", "degraded", "stopped", "removing", "removed"],
+        },
+        "settled": {"type": "boolean", "description": "Nothing more happens by itself, or needs to."},
+        "wanted": {"type": "integer", "description": "Functions times nodes."},
+        "ready": _INTEGER,
+        "failed": _INTEGER,
+        "wave": _INTEGER,
+        "waves": _INTEGER,
+        "cause": {"type": "string", "description": "Why it waits or stopped."},
+        "nodes": {
+            "type": "array",
+            "items": _object(
+                {"node": _TEXT, "function": _TEXT, "state": _TEXT, "sha256": _TEXT, "cause": _TEXT}
+            ),
+        },
+    },
+    optional=("nodes",),
+)
+
 _SCHEMAS: Json = {
     "Problem": _object(
         {
@@ -373,8 +554,19 @@ _SCHEMAS: Json = {
             "next_step": {"type": "string", "description": "What to do now."},
             "function_status": {"type": "integer", "description": "The status that the function reported."},
             "node": {"type": "object", "description": "What the node said (docs/PROTOCOL.md, 6)."},
+            "nodes": {
+                "type": "object",
+                "additionalProperties": _TEXT,
+                "description": "Why each node cannot take it.",
+            },
+            "function": {"type": "string", "description": "Which function of the deployment has no place."},
+            "field": {
+                "type": "string",
+                "description": "Where in the deployment, such as functions[1].count.",
+            },
+            "line": {"type": "integer", "description": "Where in its text."},
         },
-        optional=("detail", "function_status", "node"),
+        optional=("detail", "function_status", "node", "nodes", "function", "field", "line"),
     ),
     "Status": _object(
         {
@@ -510,6 +702,18 @@ _SCHEMAS: Json = {
                 ],
             },
             "cause": _TEXT,
+        }
+    ),
+    "Spec": _SPEC_OF,
+    "Progress": _PROGRESS_OF,
+    "Deployment": _object(
+        {
+            "id": _TEXT,
+            "generation": {"type": "integer", "description": "Goes up with each change."},
+            "applied_at": _NUMBER,
+            "removing": _FLAG,
+            "spec": _ref("Spec"),
+            "progress": _ref("Progress"),
         }
     ),
     "Result": _object(

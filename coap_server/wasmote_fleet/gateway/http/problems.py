@@ -22,6 +22,7 @@ from wasmote.errors import (
     UnreachableError,
     WasmoteError,
 )
+from wasmote_fleet.deploy import Refused, SpecError, UnknownDeployment
 from wasmote_fleet.engine import EngineError, EngineUnavailable
 from wasmote_fleet.gateway.errors import (
     DeadlinePassed,
@@ -69,6 +70,7 @@ class HttpProblem(WasmoteError):
 # The first class that fits decides.
 _BY_CLASS: list[tuple[type[WasmoteError], int, str]] = [
     (UnknownNode, 404, "unknown-node"),
+    (UnknownDeployment, 404, "unknown-deployment"),
     (UnknownFunction, 404, "unknown-function"),
     (UnknownExport, 404, "unknown-export"),
     (NodeExists, 409, "node-exists"),
@@ -118,7 +120,11 @@ def document(error: WasmoteError) -> tuple[dict[str, Any], dict[str, str]]:
         body["detail"] = error.cause
     if isinstance(error, ApplicationError):
         body["function_status"] = error.status
-    if error.details:
+    if isinstance(error, Refused):
+        body |= {"function": error.function, "nodes": error.reasons}
+    elif isinstance(error, SpecError):
+        body |= error.details
+    elif error.details:
         body["node"] = error.details  # as the node said it
     if status in (429, 503):
         headers.setdefault("Retry-After", str(BUSY_RETRY_S))
@@ -143,6 +149,8 @@ def _classify(error: WasmoteError) -> tuple[int, str, dict[str, str]]:
     for found, status, word in _OF_REQUESTS:
         if isinstance(error, found):
             return status, word, {}
+    if isinstance(error, Refused):
+        return 409, "not-admitted", {}
     if isinstance(error, RefusedError):
         return _BY_CODE.get(str(error.details.get("code")), 502), "refused", {}
     for kind, status, word in _BY_CLASS:

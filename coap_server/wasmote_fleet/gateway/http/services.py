@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
+from wasmote_fleet.deploy import Deployments
 from wasmote_fleet.engine import Engine
 from wasmote_fleet.gateway.calls import Gateway
 from wasmote_fleet.gateway.http.problems import HttpProblem
@@ -30,6 +31,7 @@ class Services:
     repository: Repository
     registry: Registry
     gateway: Gateway
+    deployments: Deployments
     requests: Requests
     keys_needed: bool
 
@@ -61,18 +63,23 @@ def deadline(text: str | None, most_s: float | None = None) -> float:
     """The deadline that `timeout_s` asks for; most_s: the longest, otherwise MAX_DEADLINE_S. Raises HttpProblem
     (400)."""
     most_s = most_s or MAX_DEADLINE_S
+    return DEADLINE_S if text is None else seconds(text, "timeout_s", MIN_DEADLINE_S, most_s)
+
+
+def seconds(text: str | None, name: str, low: float, high: float) -> float:
+    """The seconds that a parameter asks for; low if it is absent. Raises HttpProblem (400)."""
     if text is None:
-        return DEADLINE_S
+        return low
     try:
-        seconds = float(text)
+        found = float(text)
     except ValueError:
-        seconds = 0.0
-    if not MIN_DEADLINE_S <= seconds <= most_s:
+        found = -1.0
+    if not low <= found <= high:
         raise HttpProblem(
             400,
             "query",
-            f"timeout_s is '{text}'",
-            cause=f"it is {MIN_DEADLINE_S:g} to {most_s:g} seconds",
+            f"{name} is '{text}'",
+            cause=f"it is {low:g} to {high:g} seconds",
             next_step="choose another one",
         )
-    return seconds
+    return found
