@@ -228,6 +228,7 @@ class Runner:
         body = joints.fitted(step.text, kept, step.export) if request.step else kept
 
         async def began(place: Place) -> None:
+            now = self._now()
             hop = Hop(
                 request.step,
                 request.target.deployment,
@@ -235,9 +236,9 @@ class Runner:
                 step.export.ref,
                 place.node_id,
                 step.export.repeatable,
-                self._now(),
+                now,
             )
-            started = self._now() if work.request.started_at is None else work.request.started_at
+            started = now if work.request.started_at is None else work.request.started_at
             await self._write(
                 work,
                 records.open_hop(work.request, hop).changed(state=State.RUNNING, started_at=started),
@@ -247,7 +248,7 @@ class Runner:
             # Written with what follows: nobody may do this step again but who holds its job.
             work.request = records.close_hop(work.request, self._now(), outcome, cause)
 
-        told = Context(request.hops_before + request.step + 1, request.deadline_at, request.id)
+        told = Context(request.hops_before + 1, request.deadline_at, request.id)
         return await self._failover.call(
             step, body, until=request.deadline_at, context=told.text, began=began, ended=ended
         )
