@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -13,6 +14,7 @@ from stm32_chip import Stm32Chip
 from wires import PtyWire
 
 from wasmote.adapters.tools import need_tool
+from wasmote.protocol import slipmux
 
 IMAGE_BYTES = 512 * 1024  # of the flash memory, handed to QEMU; the image is smaller
 
@@ -62,6 +64,23 @@ class EmulatedBoard:
         assert self._qemu is not None and self._qemu.stdout is not None
         while data := os.read(self._qemu.stdout.fileno(), 4096):
             self.wire.send(data)
+
+    @contextlib.contextmanager
+    def speaking(self) -> Iterator[None]:
+        """As a node with much to say: a line of diagnostics every 50 ms."""
+        enough = threading.Event()
+
+        def speak() -> None:
+            while not enough.wait(0.05):
+                self.wire.send(slipmux.encode(slipmux.TEXT, b"nobody asked"))
+
+        speaker = threading.Thread(target=speak, daemon=True)
+        speaker.start()
+        try:
+            yield
+        finally:
+            enough.set()
+            speaker.join()
 
     def __enter__(self) -> EmulatedBoard:
         self.wire.__enter__()

@@ -3,6 +3,7 @@ told when something is in the way. Nothing here ran on hardware."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import random
@@ -69,9 +70,11 @@ def test_flash_ends_with_what_the_node_says(tmp_path: Path) -> None:
             assert board.chip.flash[at : at + len(segment.data)] == segment.data
         assert done.result["hello"].startswith("wasmote ")
         assert done.result["device"]["board"] == STM32
-        again = wasmote("flash", STM32, "--port", board.path, "--no-build")
-        assert again.code == 6
-        assert "a wasmote node does" in again.words and "BOOT0" in again.words
+        for speaks in (False, True):
+            with board.speaking() if speaks else contextlib.nullcontext():
+                again = wasmote("flash", STM32, "--port", board.path, "--no-build")
+            assert again.code == 6
+            assert "a wasmote node does" in again.words and "BOOT0" in again.words, again.words
 
 
 def test_flash_says_so_when_the_node_is_not_heard(image: Path) -> None:

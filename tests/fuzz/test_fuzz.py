@@ -17,7 +17,7 @@ from fuzz_targets import CORPUS, TARGETS, Result, Target
 from wasmote.adapters.project import Project
 from wasmote.errors import MissingError
 
-SECONDS = int(os.environ.get("WASMOTE_FUZZ_SECONDS", "15"))
+SECONDS = int(os.environ.get("WASMOTE_FUZZ_SECONDS", "8"))
 BASE = Project.find().build / "fuzz"
 pytestmark = pytest.mark.slow
 
