@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import parallel
 import pytest
 
 from wasmote.adapters.project import Project
@@ -116,3 +117,29 @@ def test_dev_installs_what_the_fleet_needs_only_for_the_fleet(script: ModuleType
     # Each extra is served by itself and by the bigger ones.
     assert all(extra in serving and "dev" in serving for extra, serving in script.SERVED_BY.items())
     assert set(script.EXTRA.values()) <= set(script.SERVED_BY)
+
+
+def test_dev_tests_side_by_side_unless_some_are_chosen(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(DEV.parent)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(64)))
+    assert (
+        script.workers([]) == script.workers(["-k", "push and not slow"]) == ["-n", str(script.MOST_WORKERS)]
+    )
+    for words in (
+        ["-n0"],
+        ["-n", "3"],
+        ["--pdb"],
+        ["tests/tools"],
+        ["-q", "tests/tools/test_dev.py::test_x"],
+    ):
+        assert script.workers(words) == []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0})
+    assert script.workers([]) == []
+
+
+def test_long_files_are_there() -> None:
+    """tests/parallel.py has them by name."""
+    assert set(parallel.APART) <= set(parallel.LONG)
+    assert [file for file in parallel.LONG if not (DEV.parent / file).is_file()] == []
