@@ -546,6 +546,20 @@ def test_what_stops_it_from_starting(server: FleetServer, tmp_path: Path) -> Non
     assert in_use.returncode == ExitCode.LOCAL
     outside = run_cli("serve", "--data", str(tmp_path / "x.db"), "--coap", "0.0.0.0")
     assert outside.returncode == ExitCode.USAGE and "carries no keys" in outside.stderr
+    assert "--coap-open" in outside.stderr
+
+
+def test_coap_elsewhere_when_it_is_asked_for(tmp_path: Path) -> None:
+    with fleet_server(tmp_path / "fleet.db", "--coap", "0.0.0.0:0", "--coap-open") as server:
+        client = need_tool("coap-client-notls")
+        port = server.coap.rpartition(":")[2]
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.connect(("192.0.2.1", 9))  # sends nothing: tells this machine's address
+            here = sock.getsockname()[0]
+        got = subprocess.run(
+            [client, "-m", "get", f"coap://{here}:{port}/events"], capture_output=True, check=True
+        )
+        assert got.stdout.strip() == b"\xa0"
 
 
 # ---- the commands ----

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -15,6 +16,7 @@ DEFAULT_SERVER = "http://127.0.0.1:8080"
 F = TypeVar("F", bound=Callable[..., Any])
 _CONNECT_S = 5.0
 _READ_S = 330.0  # longer than any deadline of the server
+_SILENT_S = 45.0  # a stream of events has a comment every 15 s
 
 # The exit code of a problem, by the last part of its type; others go by their status.
 _EXIT_CODES = {
@@ -101,6 +103,19 @@ class Client:
     def get(self, *path: str, query: Mapping[str, str] | None = None) -> Any:
         """The JSON there."""
         return self.request("GET", *path, query=query).json()
+
+    def stream(self, *path: str, query: Mapping[str, str] | None = None) -> Iterator[Any | None]:
+        """Server-sent events there, each the JSON of its data, until the server ends them; None: it is there. Raises
+        UnreachableError also where it is cut off."""
+        url = "/".join([self._url, "api", "v1", *(quote(part, safe="") for part in path)])
+        try:
+            with self._http.get(url, params=query, stream=True, timeout=(_CONNECT_S, _SILENT_S)) as response:
+                if response.status_code != 200:
+                    raise _error(response)
+                for line in response.iter_lines(chunk_size=1):
+                    yield json.loads(line[5:]) if line.startswith(b"data:") else None
+        except requests.RequestException as error:
+            raise self._unreachable(error) from None
 
     def _unreachable(self, error: Exception) -> UnreachableError:
         return UnreachableError(

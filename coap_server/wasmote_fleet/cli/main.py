@@ -17,6 +17,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Nodes": {
         "adopt": ("adopt", "take a node into the fleet"),
         "nodes": ("nodes", "the fleet's nodes, and what is on one"),
+        "events": ("events", "what happened to nodes"),
     },
     "Functions": {
         "publish": ("publish", "put a function into the repository"),

@@ -22,7 +22,13 @@ from wasmote_fleet.server.serve import Settings, Started, serve
     default="127.0.0.1:5683",
     show_default=True,
     metavar="ADDRESS[:PORT]",
-    help="CoAP; loopback only.",
+    help="CoAP; loopback only, without --coap-open.",
+)
+@click.option(
+    "--coap-open",
+    is_flag=True,
+    help="CoAP takes no keys. Let it listen elsewhere all the same: whoever reaches it can register "
+    "nodes, and read published functions and events. It calls no function and changes none.",
 )
 @data_option
 @click.option(
@@ -47,22 +53,31 @@ from wasmote_fleet.server.serve import Settings, Started, serve
     help="How long after this server's death others take its nodes over.",
 )
 def command(
-    session: Session, http: str, coap: str, data: str, name: str, beat_s: float, lease_s: float
+    session: Session,
+    http: str,
+    coap: str,
+    coap_open: bool,
+    data: str,
+    name: str,
+    beat_s: float,
+    lease_s: float,
 ) -> None:
     """Run a fleet server until Ctrl-C or SIGTERM.
 
     It listens on this machine only, where it asks for no key. With --http at any other address each request takes a key
-    (`wasmote fleet keys add ROLE`), and there must be one. When told to stop, it takes no more requests and lets those
-    that run end; told again, it drops them. What it acknowledged is in its data, and there again when it starts.
+    (`wasmote fleet keys add ROLE`), and there must be one. Nodes register by CoAP. When told to stop, it takes no more
+    requests and lets those that run end; told again, it drops them. What it acknowledged is in its data, and there
+    again when it starts.
     """
     settings = Settings(
         data, parse_listen(http, 8080), parse_listen(coap, 5683), check_name(name), beat_s, lease_s
     )
-    if not settings.coap.loopback:
+    if not settings.coap.loopback and not coap_open:
         raise InputError(
             f"CoAP does not listen at {settings.coap}",
-            cause="it carries no keys here yet, so whoever reaches it could use it",
-            next_step="give --coap a loopback address, such as 127.0.0.1:5683",
+            cause="it carries no keys here yet: whoever reaches it could register nodes, and read functions and events",
+            next_step="give --coap a loopback address, such as 127.0.0.1:5683, or add --coap-open on a network that you "
+            "trust",
         )
 
     def started(at: Started) -> None:

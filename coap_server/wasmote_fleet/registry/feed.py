@@ -1,9 +1,9 @@
 """Events for many watchers: the log is read once, and kept for a while.
 
-    async with Feed(engine) as feed:
-        seen = feed.offset
-        while not feed.ended:
-            for event in await feed.wait(seen, 15.0): ...
+async with Feed(engine) as feed:
+    seen = feed.offset
+    while not feed.ended:
+        for event in await feed.wait(seen, 15.0): ...
 """
 
 from __future__ import annotations

@@ -22,7 +22,9 @@ from wasmote_fleet.gateway.calls import Gateway
 from wasmote_fleet.gateway.coap.site import CoapServer
 from wasmote_fleet.gateway.http.app import make_app
 from wasmote_fleet.gateway.keys import Keys
-from wasmote_fleet.registry import Registry
+from wasmote_fleet.registry import Directory, Feed, Registry
+from wasmote_fleet.registry.events import LOG as EVENTS
+from wasmote_fleet.registry.feed import KEPT_IN_LOG
 from wasmote_fleet.registry.registry import BEAT_S, LEASE_S
 from wasmote_fleet.repository import Repository
 from wasmote_fleet.requests import Requests
@@ -94,7 +96,9 @@ async def serve(
         calls = await stack.enter_async_context(
             Requests(engine, repository, gateway, deployments, RegistryPresence(registry))
         )
-        await stack.enter_async_context(CoapServer(coap_at.host, coap_at.port, repository))
+        feed = await stack.enter_async_context(Feed(engine))
+        coap = CoapServer(coap_at.host, coap_at.port, repository, Directory(engine.kv), feed)
+        await stack.enter_async_context(coap)
         await stack.enter_async_context(_task(_housekeeping(engine, repository, deployments, log)))
         app = make_app(
             engine=engine,
@@ -103,6 +107,7 @@ async def serve(
             gateway=gateway,
             deployments=deployments,
             calls=calls,
+            feed=feed,
             keys=None if settings.http.loopback else keys,
         )
         config = uvicorn.Config(
@@ -127,7 +132,7 @@ async def serve(
         )
         http = HttpServer(config, lambda: started(at))
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # bugs, not what clients send
-        with _signals(http), contextlib.suppress(asyncio.CancelledError):
+        with _signals(http, feed.end), contextlib.suppress(asyncio.CancelledError):
             await http.serve(sockets=[http_socket])
 
 
@@ -143,7 +148,8 @@ async def _open(data: str) -> Engine:
 
 
 @contextlib.contextmanager
-def _signals(http: uvicorn.Server) -> Iterator[None]:
+def _signals(http: uvicorn.Server, stopping: Callable[[], None]) -> Iterator[None]:
+    """stopping: called when the server is told to stop, for what would not end by itself."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
 
@@ -155,6 +161,7 @@ def _signals(http: uvicorn.Server) -> Iterator[None]:
             )  # or it tells of each that is dropped
             task.cancel()
         http.should_exit = True
+        stopping()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told)
@@ -187,6 +194,7 @@ async def _housekeeping(
             if lease is not None:
                 await repository.collect(deployments.pinned)
                 await engine.compact()
+                await (await engine.log(EVENTS)).trim(keep=KEPT_IN_LOG)
         except EngineError as error:
             log(f"housekeeping: {error}")
         await engine.clock.sleep(HOUSEKEEPING_S)

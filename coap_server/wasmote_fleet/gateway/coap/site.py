@@ -1,10 +1,17 @@
-"""The repository by CoAP: GET /functions is a link list, GET /functions/{name} the latest module, by Block2.
+"""The server by CoAP:
 
-Nodes that can fetch do it here. CoAP carries no keys yet, so it is for loopback addresses only.
+    /functions               GET: a link list of what is published
+    /functions/{name}        GET: the latest module, by Block2. Nodes that can fetch do it here
+    /events                  GET, observe: what happened to nodes (events.py)
+    /rd, /.well-known/rd, /rd-lookup/ep, /rd-lookup/res    a resource directory (RFC 9176), where nodes register
+
+CoAP carries no keys yet, so it is for loopback addresses, unless somebody says otherwise; and nothing here calls a
+function or changes one.
 """
 
 from __future__ import annotations
 
+import contextlib
 from types import TracebackType
 
 import aiocoap
@@ -13,6 +20,8 @@ from aiocoap.error import BadRequest, NotFound
 
 from wasmote.errors import InputError
 from wasmote.protocol.messages import FORMAT_BYTES, FORMAT_LINKS
+from wasmote_fleet.gateway.coap.events import Events
+from wasmote_fleet.registry import Directory, Feed, add_directory
 from wasmote_fleet.repository import Repository, UnknownFunction
 
 # The server's own log; what matters comes back as a reply.
@@ -59,7 +68,9 @@ class _Modules(resource.Resource, resource.PathCapable):  # type: ignore[misc]
 class CoapServer:
     """`async with`: answers at host and port meanwhile."""
 
-    def __init__(self, host: str, port: int, repository: Repository) -> None:
+    def __init__(
+        self, host: str, port: int, repository: Repository, directory: Directory, feed: Feed
+    ) -> None:
         self._bind = (host, port)
         self._site = resource.Site()
         self._site.add_resource(
@@ -67,16 +78,20 @@ class CoapServer:
         )
         self._site.add_resource(["functions"], _List(repository))
         self._site.add_resource(["functions"], _Modules(repository))
-        self._context: aiocoap.Context | None = None
+        self._events = Events(feed)
+        self._site.add_resource(["events"], self._events)
+        add_directory(self._site, directory)
+        self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> CoapServer:
-        self._context = await aiocoap.Context.create_server_context(
+        context = await aiocoap.Context.create_server_context(
             self._site, bind=self._bind, loggername=_LOGGER, transports=["simplesocketserver"]
         )
+        self._stack.push_async_callback(context.shutdown)
+        await self._stack.enter_async_context(self._events)
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        if self._context is not None:
-            await self._context.shutdown()
+        await self._stack.aclose()

@@ -16,13 +16,13 @@ from wasmote_fleet.deploy import Deployments
 from wasmote_fleet.engine import Engine
 from wasmote_fleet.gateway.calls import Gateway
 from wasmote_fleet.gateway.http import deployments as deploying
-from wasmote_fleet.gateway.http import functions, nodes, openapi, requests, server
+from wasmote_fleet.gateway.http import events, functions, nodes, openapi, requests, server
 from wasmote_fleet.gateway.http.guard import Guard, allow
 from wasmote_fleet.gateway.http.mounts import Mount, render_for
 from wasmote_fleet.gateway.http.problems import HttpProblem
 from wasmote_fleet.gateway.http.services import Endpoint, Services
 from wasmote_fleet.gateway.keys import Keys, Role
-from wasmote_fleet.registry import Registry
+from wasmote_fleet.registry import Feed, Registry
 from wasmote_fleet.repository import Repository
 from wasmote_fleet.requests import Requests
 
@@ -48,6 +48,7 @@ OPERATIONS = [
     Operation("GET", "/health", None, server.health),
     Operation("GET", "/openapi.json", Role.READ, openapi.document),
     Operation("GET", f"{API}/status", Role.READ, server.status),
+    Operation("GET", f"{API}/events", Role.READ, events.watch),
     Operation("GET", f"{API}/functions", Role.READ, functions.list_all),
     Operation("GET", _FUNCTION, Role.READ, functions.get),
     Operation("PUT", _FUNCTION, Role.DEPLOY, functions.put),
@@ -88,6 +89,7 @@ def make_app(
     gateway: Gateway,
     deployments: Deployments,
     calls: Requests,
+    feed: Feed,
     keys: Keys | None,
     mounts: Sequence[Mount] = (),
 ) -> Starlette:
@@ -109,7 +111,9 @@ def make_app(
         },
     )
     app.router.redirect_slashes = False
-    app.state.services = Services(engine, repository, registry, gateway, deployments, calls, keys is not None)
+    app.state.services = Services(
+        engine, repository, registry, gateway, deployments, calls, feed, keys is not None
+    )
     return app
 
 

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from wasmote_fleet.engine import EngineError
 from wasmote_fleet.gateway.http.problems import HttpProblem
-from wasmote_fleet.gateway.http.services import query, services
+from wasmote_fleet.gateway.http.services import Streams, query, services
 from wasmote_fleet.registry.feed import Feed, event_json
 
 WATCHERS = 64
@@ -19,13 +19,6 @@ MAX_LIST = 1000
 DEFAULT_LIST = 100
 MAX_OFFSET = 2**63 - 1
 _STREAM = "text/event-stream"
-
-
-class Watchers:
-    """How many streams are open."""
-
-    def __init__(self) -> None:
-        self.open = 0
 
 
 async def watch(request: Request) -> Response:
@@ -53,7 +46,7 @@ async def watch(request: Request) -> Response:
     seen = _number(last, "Last-Event-ID", 0, MAX_OFFSET) if last else after
     if request.method == "HEAD":
         return Response(media_type=_STREAM)
-    if found.watchers.open >= WATCHERS:
+    if found.streams.open >= WATCHERS:
         raise HttpProblem(
             503,
             "overloaded",
@@ -63,14 +56,14 @@ async def watch(request: Request) -> Response:
         )
     offset = found.feed.offset if seen is None else seen
     return StreamingResponse(
-        _stream(found.feed, offset, found.watchers),
+        _stream(found.feed, offset, found.streams),
         media_type=_STREAM,
         headers={"Cache-Control": "no-store"},
     )
 
 
-async def _stream(feed: Feed, after: int, watchers: Watchers) -> AsyncIterator[bytes]:
-    watchers.open += 1
+async def _stream(feed: Feed, after: int, streams: Streams) -> AsyncIterator[bytes]:
+    streams.open += 1
     try:
         yield b": events of the fleet\n\n"
         while not feed.ended:
@@ -83,7 +76,7 @@ async def _stream(feed: Feed, after: int, watchers: Watchers) -> AsyncIterator[b
     except EngineError:
         return  # the client comes again, with the id of the last event
     finally:
-        watchers.open -= 1
+        streams.open -= 1
 
 
 def _number(text: str | None, name: str, least: int, most: int) -> int | None:

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from wasmote import __version__
 from wasmote_fleet.gateway.http.services import services
-from wasmote_fleet.registry import State
+from wasmote_fleet.registry import Change, State
 
 Json = dict[str, Any]
 
@@ -162,6 +162,27 @@ _PATHS: Json = {
     },
     "/openapi.json": {"get": _operation("this document", {200: _json({"type": "object"})})},
     "/api/v1/status": {"get": _operation("what the server is and has", {200: _json(_ref("Status"))})},
+    "/api/v1/events": {
+        "get": _operation(
+            "what happened to nodes, as it happens",
+            {200: {"text/event-stream": {"schema": _TEXT}, **_json(_list("events", "Event"))}},
+            parameters=(
+                _query(
+                    "after",
+                    {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
+                    "Events behind this offset; otherwise from now on, or in a list the last ones.",
+                ),
+                _query("wait", _FLAG, "false: a list of what there is, as JSON."),
+                _query(
+                    "limit",
+                    {"type": "integer", "minimum": 1, "maximum": 1000},
+                    "How many, in a list; otherwise 100.",
+                ),
+            ),
+            description="Server-sent events; `data` is an event as in the list, `id` its offset. A client that was "
+            "cut off goes on behind its Last-Event-ID. A comment comes every 15 s. 64 clients may watch at a time.",
+        )
+    },
     "/api/v1/functions": {
         "get": _operation("the functions in the repository", {200: _json(_list("functions", "Version"))})
     },
@@ -577,6 +598,17 @@ _SCHEMAS: Json = {
             "states": {"type": "object", "additionalProperties": _INTEGER},
             "functions": _INTEGER,
             "requests_at_nodes": _INTEGER,
+        }
+    ),
+    "Event": _object(
+        {
+            "offset": _INTEGER,
+            "kind": {"type": "string", "enum": [change.value for change in Change]},
+            "node": _TEXT,
+            "at": _NUMBER,
+            "server": {**_TEXT, "description": "The one that saw it."},
+            "boot": {"type": ["integer", "null"]},
+            "cause": {"type": "string", "description": "For a person; may be empty."},
         }
     ),
     "Version": _object(_VERSION_OF),

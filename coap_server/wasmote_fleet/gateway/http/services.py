@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,7 +12,7 @@ from wasmote_fleet.deploy import Deployments
 from wasmote_fleet.engine import Engine
 from wasmote_fleet.gateway.calls import Gateway
 from wasmote_fleet.gateway.http.problems import HttpProblem
-from wasmote_fleet.registry import Registry
+from wasmote_fleet.registry import Feed, Registry
 from wasmote_fleet.repository import Repository
 from wasmote_fleet.requests import Requests
 
@@ -21,6 +21,13 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 DEADLINE_S = 30.0
 MAX_DEADLINE_S = 300.0
 MIN_DEADLINE_S = 0.1
+
+
+@dataclass
+class Streams:
+    """How many answers that go on for ever are being sent."""
+
+    open: int = 0
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,9 @@ class Services:
     gateway: Gateway
     deployments: Deployments
     requests: Requests
+    feed: Feed
     keys_needed: bool
+    streams: Streams = field(default_factory=Streams)
 
 
 def services(request: Request) -> Services:
