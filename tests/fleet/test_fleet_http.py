@@ -560,6 +560,14 @@ def test_coap_elsewhere_when_it_is_asked_for(tmp_path: Path) -> None:
             [client, "-m", "get", f"coap://{here}:{port}/events"], capture_output=True, check=True
         )
         assert got.stdout.strip() == b"\xa0"
+        with contextlib.contextmanager(start_node)(
+            HOST, "--ep", "far", "--register", f"coap://{here}:{port}"
+        ) as node:
+            deadline = time.monotonic() + 20
+            while not (nodes := server.request("GET", "/api/v1/nodes").json()["nodes"]):
+                assert time.monotonic() < deadline
+            assert nodes[0]["uri"].rpartition(":")[2] == node.uri.rpartition(":")[2]
+            assert nodes[0]["uri"].startswith("coap://") and "ffff" not in nodes[0]["uri"]
 
 
 # ---- the commands ----

@@ -76,8 +76,7 @@ def command(
         raise InputError(
             f"CoAP does not listen at {settings.coap}",
             cause="it carries no keys here yet: whoever reaches it could register nodes, and read functions and events",
-            next_step="give --coap a loopback address, such as 127.0.0.1:5683, or add --coap-open on a network that you "
-            "trust",
+            next_step="give --coap a loopback address, such as 127.0.0.1:5683, or add --coap-open",
         )
 
     def started(at: Started) -> None:

@@ -12,6 +12,7 @@ function or changes one.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 from types import TracebackType
 
 import aiocoap
@@ -84,8 +85,10 @@ class CoapServer:
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> CoapServer:
+        # Behind all addresses a reply must leave by the one that was asked, which only udp6 sees to (Linux).
+        transport = "udp6" if ipaddress.ip_address(self._bind[0]).is_unspecified else "simplesocketserver"
         context = await aiocoap.Context.create_server_context(
-            self._site, bind=self._bind, loggername=_LOGGER, transports=["simplesocketserver"]
+            self._site, bind=self._bind, loggername=_LOGGER, transports=[transport]
         )
         self._stack.push_async_callback(context.shutdown)
         await self._stack.enter_async_context(self._events)
