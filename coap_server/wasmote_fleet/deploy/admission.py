@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from wasmote.errors import RefusedError
+from wasmote_fleet.deploy.joints import misfit
 from wasmote_fleet.deploy.plan import Picture, targets
-from wasmote_fleet.deploy.spec import Spec
+from wasmote_fleet.deploy.spec import Spec, StepSpec
 from wasmote_fleet.registry import State
 from wasmote_fleet.repository import ModuleInfo
+from wasmote_fleet.repository.modules import ExportInfo
 
 _SHOWN = 10
 
@@ -63,6 +66,28 @@ def check_modules(spec: Spec, modules: Mapping[str, ModuleInfo]) -> None:
                     next_step=f"write the step as {step.function}/EXPORT",
                     function=step.function,
                 )
+        for before, after in pairwise(chain.steps):
+            giver, taker = (_export(spec, step, modules) for step in (before, after))
+            why = None if giver is None or taker is None else misfit(giver, taker)
+            if why is not None:
+                raise Refused(
+                    f"'{spec.id}' was not admitted",
+                    cause=f"chain {chain.name}: the output of {before} is no input for {after}: {why}",
+                    next_step="put a function between them that converts it",
+                    function=after.function,
+                )
+
+
+def _export(spec: Spec, step: StepSpec, modules: Mapping[str, ModuleInfo]) -> ExportInfo | None:
+    """What a step calls; None if only a node knows."""
+    function = spec.function(step.function)
+    assert function is not None
+    module = modules[function.digest or ""]
+    wanted = step.export or module.default or function.on_node
+    for export in module.exports:
+        if wanted in (export.name, f":{export.index}"):
+            return export
+    return None
 
 
 def admit(picture: Picture) -> None:

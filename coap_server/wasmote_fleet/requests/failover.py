@@ -31,12 +31,13 @@ _NOT_THERE = "4.04"  # the function, at this place
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is called, where, and whether it may be repeated. places: in this order."""
+    """What is called, and where. export: as it should be. places: in this order, with the export as it is there: while
+    a new version goes through the fleet, some places have the one before."""
 
     deployment: str | None
     function: str
     export: Export
-    places: Sequence[Place]
+    places: Sequence[tuple[Place, Export]]
 
     @property
     def text(self) -> str:
@@ -48,8 +49,8 @@ class GoneAway(UnansweredError):
 
 
 # Called before something is sent to a place, and when that ended: outcome and cause as a Hop has them.
-Began = Callable[[Place], Awaitable[None]]
-Ended = Callable[[Place, str, str], Awaitable[None]]
+Began = Callable[[Place, Export], Awaitable[None]]
+Ended = Callable[[str, str], Awaitable[None]]
 
 
 async def _nothing(*_args: object) -> None:
@@ -79,35 +80,35 @@ class Failover:
         before something is sent, ended() after each attempt but the one that gave a result."""
         causes: list[str] = []
         busy = unanswered = False
-        for place in step.places:
+        for place, export in step.places:
             if not self._presence.look(place.node_id).there:
                 causes.append(f"{place.node_id} is not there")
                 continue
             if self._now() >= until:
                 break
-            await began(place)
+            await began(place, export)
             try:
-                return await self._at(place, step, body, until, context)
-            except asyncio.CancelledError:
-                raise
+                return await self._at(place, export, step, body, until, context)
             except WasmoteError as error:
-                outcome, error = _verdict(step, place, error)
-                await ended(place, outcome, str(error))
-                if outcome == "failed" or (outcome == "no answer" and not step.export.repeatable):
+                outcome, error = _verdict(step, place, export, error)
+                await ended(outcome, str(error))
+                if outcome == "failed" or (outcome == "no answer" and not export.repeatable):
                     raise error from None
                 busy = busy or outcome == "busy"
                 unanswered = unanswered or outcome == "no answer"
                 causes.append(f"{place.node_id}: {error}")
         raise self._nowhere(step, until, causes, busy, unanswered)
 
-    async def _at(self, place: Place, step: Step, body: Body, until: float, context: str) -> CallResult:
+    async def _at(
+        self, place: Place, export: Export, step: Step, body: Body, until: float, context: str
+    ) -> CallResult:
         """Raises GoneAway as soon as the node is known to be gone: an answer will not come then."""
         seen = self._presence.look(place.node_id)
         call = asyncio.ensure_future(
             self._caller.call(
                 place.node_id,
                 place.name_on_node,
-                step.export.ref,
+                export.ref,
                 body,
                 deadline_s=max(until - self._now(), 0.01),
                 context=context,
@@ -153,14 +154,14 @@ class Failover:
         )
 
 
-def _verdict(step: Step, place: Place, error: WasmoteError) -> tuple[str, WasmoteError]:
+def _verdict(step: Step, place: Place, export: Export, error: WasmoteError) -> tuple[str, WasmoteError]:
     """A hop's outcome, and the error to raise if it is the last word."""
     if isinstance(error, TrapError | ApplicationError):
         return "failed", error
     if isinstance(error, Overloaded | Busy):
         return "busy", error
     if isinstance(error, DeadlinePassed):
-        return ("no answer", _may_have_run(step, place, error)) if error.began else ("busy", error)
+        return ("no answer", _may_have_run(step, place, export, error)) if error.began else ("busy", error)
     if isinstance(error, UnknownNode | UnreachableError | NoSuchService):
         return "unreachable", error
     if isinstance(error, RefusedError):
@@ -171,12 +172,12 @@ def _verdict(step: Step, place: Place, error: WasmoteError) -> tuple[str, Wasmot
     if isinstance(error, InputError):
         return "failed", error
     if isinstance(error, UnansweredError | EngineError):
-        return "no answer", _may_have_run(step, place, error)
+        return "no answer", _may_have_run(step, place, export, error)
     return "failed", error
 
 
-def _may_have_run(step: Step, place: Place, error: WasmoteError) -> WasmoteError:
-    if step.export.repeatable:
+def _may_have_run(step: Step, place: Place, export: Export, error: WasmoteError) -> WasmoteError:
+    if export.repeatable:
         return error
     return MayHaveRun(
         f"{step.text} on '{place.node_id}' gave no answer: it may have run",

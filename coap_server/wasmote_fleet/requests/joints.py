@@ -18,36 +18,23 @@ from typing import Any
 from wasmote.errors import InputError
 from wasmote.protocol import values
 from wasmote.protocol.answers import CallResult, Export
+from wasmote_fleet.deploy.joints import misfit
 from wasmote_fleet.requests.records import Body
 
 MAX_JSON_BYTES = 64 * 1024
-_INTEGERS = ("i32", "i64")
 
 
 def check_chain(steps: Sequence[tuple[str, Export]]) -> None:
     """Raises InputError where a step's output can never be the next one's input. steps: (how a person names it, the
-    export). What depends on values is found when the chain runs: an i64 that is too large for an i32, JSON that is
-    none."""
+    export)."""
     for (before, giver), (name, taker) in pairwise(steps):
-        if giver.kind == "bytes" or taker.kind == "bytes":
-            continue
-        if len(giver.results) != len(taker.params):
-            raise _no_fit(
-                before, giver, name, taker, f"{len(giver.results)} results, {len(taker.params)} parameters"
+        why = misfit(giver, taker)
+        if why is not None:
+            raise InputError(
+                f"the output of {before} is no input for {name}",
+                cause=why,
+                next_step="put a function between them that converts it, or leave one of them out",
             )
-        for index, (given, taken) in enumerate(zip(giver.results, taker.params, strict=True)):
-            if given not in _INTEGERS and taken in _INTEGERS:
-                raise _no_fit(
-                    before, giver, name, taker, f"result {index + 1} is {given}, the parameter {taken}"
-                )
-
-
-def _no_fit(before: str, giver: Export, name: str, taker: Export, why: str) -> InputError:
-    return InputError(
-        f"the output of {before} is no input for {name}",
-        cause=f"{why}: {giver.signature}, then {taker.signature}",
-        next_step="put a function between them that converts it, or leave one of them out",
-    )
 
 
 def output_of(result: CallResult, taker: Export) -> Body:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from wasmote.errors import InputError
@@ -10,7 +11,7 @@ from wasmote_fleet.repository import Repository
 from wasmote_fleet.repository.modules import ModuleInfo
 from wasmote_fleet.requests.errors import UnknownTarget
 from wasmote_fleet.requests.failover import Step
-from wasmote_fleet.requests.places import Caller, Places
+from wasmote_fleet.requests.places import Caller, Place, Places
 from wasmote_fleet.requests.records import Target, step_text
 
 _ASK_S = 10.0  # a node, for what it knows about a function
@@ -61,7 +62,15 @@ class Resolver:
                 f"deployment '{target.deployment}' has no function '{function}'",
                 next_step=f"`wasmote fleet deployments {target.deployment}` shows what it has",
             )
-        return find_export(await self._module(digest), function, export)
+        return await self._found(target.deployment, digest, function, export)
+
+    async def _found(self, deployment: str, digest: str, function: str, export: str | None) -> Export:
+        module = await self._module(digest)
+        names = {function}
+        if export is None and module.default is None:
+            # Then a node calls the export that is called as the function is there.
+            names = {place.name_on_node for place in await self._places.places(deployment, function)}
+        return find_export(module, function, export, names)
 
     async def step(self, target: Target, function: str, export: str | None, *, within_s: float) -> Step:
         """What to call, and where. Raises UnknownTarget, InputError, and what asking a node raises."""
@@ -70,12 +79,16 @@ class Resolver:
             found = info.find(export or info.default or "")
             if found is None:
                 raise _no_export(function, export, [each.ref for each in info.exports])
-            return Step(None, function, found, [OnNode(target.node, function)])
+            return Step(None, function, found, [(OnNode(target.node, function), found)])
         known = await self.export(target, function, export)
         assert known is not None and target.deployment is not None
-        return Step(
-            target.deployment, function, known, await self._places.places(target.deployment, function)
-        )
+        there: list[tuple[Place, Export]] = []
+        for place in await self._places.places(target.deployment, function):
+            try:
+                there.append((place, find_export(await self._module(place.digest), function, known.ref)))
+            except InputError:
+                continue  # the version that is there has no such export
+        return Step(target.deployment, function, known, there)
 
     async def _module(self, digest: str) -> ModuleInfo:
         """What is known about a module never changes, so it is kept."""
@@ -87,13 +100,14 @@ class Resolver:
         return found
 
 
-def find_export(module: ModuleInfo, function: str, export: str | None) -> Export:
-    """The export of a name or of `:N`; None: the default one. Raises UnknownTarget."""
+def find_export(module: ModuleInfo, function: str, export: str | None, names: Collection[str] = ()) -> Export:
+    """The export of a name or of `:N`; None: the default one, or else one with one of these names. Raises
+    UnknownTarget."""
     exports = [
         Export(each.name, each.params, each.results, each.kind, each.pure, each.idempotent, each.index)
         for each in module.exports
     ]
-    wanted = export or module.default or ""
+    wanted = export or module.default or next((each.name for each in exports if each.name in names), "")
     by_index = int(wanted[1:]) if wanted.startswith(":") and wanted[1:].isdecimal() else None
     for each in exports:
         if each.index == by_index or (by_index is None and each.name == wanted):

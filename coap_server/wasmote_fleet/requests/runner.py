@@ -7,11 +7,12 @@ goes back into the queue.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from dataclasses import dataclass
 
 from wasmote.errors import InputError, WasmoteError
-from wasmote.protocol.answers import CallResult
+from wasmote.protocol.answers import CallResult, Export
 from wasmote_fleet.engine import (
     Engine,
     EngineClosed,
@@ -64,7 +65,7 @@ class Runner:
         self._failover = failover
         self._history = history
         self._workers = workers
-        self._running: dict[str, tuple[Job, asyncio.Task[None]]] = {}  # by the request's id
+        self._running: dict[str, tuple[Job, asyncio.Task[None]]] = {}  # by the job's id
         self._freed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -87,8 +88,9 @@ class Runner:
 
     def stop(self, rid: str) -> None:
         """A request was cancelled: what runs of it here ends."""
-        if rid in self._running:
-            self._running[rid][1].cancel()
+        for job, task in self._running.values():
+            if job.data.decode() == rid:
+                task.cancel()
 
     # ---- jobs ----
 
@@ -108,23 +110,23 @@ class Runner:
                 await asyncio.sleep(1.0)
                 continue
             for job in jobs:
-                rid = job.data.decode()
-                if rid in self._running:
+                if job.id in self._running:
                     continue  # its lease was lost for a moment; it comes back
-                task = asyncio.create_task(self._do(rid, job))
-                self._running[rid] = job, task
-                task.add_done_callback(lambda done, rid=rid: self._done(rid, done))  # type: ignore[misc]
+                task = asyncio.create_task(self._do(job.data.decode(), job))
+                self._running[job.id] = job, task
+                task.add_done_callback(functools.partial(self._done, job.id))
 
-    def _done(self, rid: str, task: asyncio.Task[None]) -> None:
-        del self._running[rid]
+    def _done(self, job_id: str, task: asyncio.Task[None]) -> None:
+        del self._running[job_id]
         self._freed.set()
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("request %s: %r", rid, error, exc_info=error)
+            log.error("request %s: %r", job_id, error, exc_info=error)
 
     async def _heartbeat(self) -> None:
         while True:
             await self._engine.clock.sleep(_HEARTBEAT_S)
-            for rid, (job, task) in list(self._running.items()):
+            for job, task in list(self._running.values()):
+                rid = job.data.decode()
                 try:
                     await self._queue.extend(job)
                     if (await self._history.get(rid))[0].state.finished:
@@ -227,15 +229,15 @@ class Runner:
             ) from None
         body = joints.fitted(step.text, kept, step.export) if request.step else kept
 
-        async def began(place: Place) -> None:
+        async def began(place: Place, at_place: Export) -> None:
             now = self._now()
             hop = Hop(
                 request.step,
                 request.target.deployment,
                 function,
-                step.export.ref,
+                at_place.ref,
                 place.node_id,
-                step.export.repeatable,
+                at_place.repeatable,
                 now,
             )
             started = now if work.request.started_at is None else work.request.started_at
@@ -244,7 +246,7 @@ class Runner:
                 records.open_hop(work.request, hop).changed(state=State.RUNNING, started_at=started),
             )
 
-        async def ended(place: Place, outcome: str, cause: str) -> None:
+        async def ended(outcome: str, cause: str) -> None:
             # Written with what follows: nobody may do this step again but who holds its job.
             work.request = records.close_hop(work.request, self._now(), outcome, cause)
 

@@ -163,6 +163,12 @@ async def world(engine: Engine, *names: str, **options: int) -> AsyncIterator[Wo
         yield World(engine, registry, repository, gateway, places, made, nodes)
 
 
+async def killed(emulator: Emulator) -> None:
+    """kill -9, and wait until it is gone: what arrives before that may be lost in its socket."""
+    kill(emulator)
+    await emulator.wait()
+
+
 def is_up(registry: Registry, name: str) -> bool:
     view = registry.get(name)
     return view is not None and view.state is State.UP and view.server != ""

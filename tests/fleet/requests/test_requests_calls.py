@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from requests_world import DEADLINE_S, MATHS, World, counter, eventually, kill, module, sqlite, world
+from requests_world import DEADLINE_S, MATHS, World, counter, eventually, kill, killed, module, sqlite, world
 
 from wasmote.errors import InputError, TrapError
 from wasmote_fleet.gateway.errors import WrongBody
@@ -53,7 +53,7 @@ async def test_what_is_wrong_is_said_before_anything_is_sent(two: World) -> None
 
 async def test_a_place_that_is_gone_is_passed_over(two: World) -> None:
     """Nothing was sent, so another one may do it, although the export may not be repeated."""
-    kill(two.nodes["a"])
+    await killed(two.nodes["a"])
     result = await two.requests.call("d", "counter", "count", [5], deadline_s=DEADLINE_S)
     assert result.value == 5 and await two.sum_of("b") == 5
 
@@ -84,7 +84,7 @@ async def test_a_trap_is_the_answer_and_no_reason_to_try_elsewhere(two: World) -
 
 async def test_nothing_left_to_try(two: World) -> None:
     for name in ("a", "b"):
-        kill(two.nodes[name])
+        await killed(two.nodes[name])
     with pytest.raises(NoPlace) as error:
         await two.requests.call("d", "counter", "count", [5], deadline_s=DEADLINE_S)
     assert "a: " in error.value.cause and "b: " in error.value.cause
