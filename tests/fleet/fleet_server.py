@@ -20,12 +20,13 @@ STOP_S = 30.0
 
 @dataclass
 class FleetServer:
-    """A server that runs. http, coap: its addresses."""
+    """A server that runs. http, coap: its addresses. started: all that it said when it was ready."""
 
     http: str
     coap: str
     data: Path | str
     process: subprocess.Popen[str]
+    started: dict[str, Any]
 
     def request(self, method: str, path: str, *, key: str | None = None, **options: Any) -> requests.Response:
         """One request; path is sent as it is."""
@@ -79,7 +80,7 @@ def fleet_server(data: Path | str, *options: str) -> Iterator[FleetServer]:
         if not line:
             raise AssertionError(f"the server did not start: {process.communicate()[1]}")
         at = json.loads(line)
-        server = FleetServer(at["http"].replace("0.0.0.0", "127.0.0.1"), at["coap"], data, process)
+        server = FleetServer(at["http"].replace("0.0.0.0", "127.0.0.1"), at["coap"], data, process, at)
         try:
             yield server
         finally:

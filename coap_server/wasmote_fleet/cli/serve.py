@@ -10,9 +10,11 @@ from wasmote.cli.base import Session
 from wasmote.cli.base import command as base_command
 from wasmote.errors import InputError
 from wasmote_fleet.cli.data import data_option
+from wasmote_fleet.compat.fetch import parse_network
 from wasmote_fleet.registry.registry import BEAT_S, LEASE_S
 from wasmote_fleet.server.addresses import check_name, default_name, parse_listen
 from wasmote_fleet.server.serve import Settings, Started, serve
+from wasmote_fleet.server.wasmiot import MAX_NODE_PORTS, WasmiotSettings
 
 
 @base_command()
@@ -52,6 +54,22 @@ from wasmote_fleet.server.serve import Settings, Started, serve
     metavar="SECONDS",
     help="How long after this server's death others take its nodes over.",
 )
+@click.option(
+    "--wasmiot",
+    metavar="ADDRESS[:PORT]",
+    help="Be a supervisor and an orchestrator of wasmiot there; port 5000 if none is given.",
+)
+@click.option(
+    "--wasmiot-nodes",
+    metavar="FIRST-LAST",
+    help="Ports at that address, one for each node, which is then a supervisor of its own.",
+)
+@click.option(
+    "--wasmiot-trust",
+    multiple=True,
+    metavar="ADDRESS[/LENGTH]",
+    help="Where wasmiot's programs are: they need no key, and are called and fetched from. May be repeated.",
+)
 def command(
     session: Session,
     http: str,
@@ -61,6 +79,9 @@ def command(
     name: str,
     beat_s: float,
     lease_s: float,
+    wasmiot: str | None,
+    wasmiot_nodes: str | None,
+    wasmiot_trust: tuple[str, ...],
 ) -> None:
     """Run a fleet server until Ctrl-C or SIGTERM.
 
@@ -70,7 +91,13 @@ def command(
     again when it starts.
     """
     settings = Settings(
-        data, parse_listen(http, 8080), parse_listen(coap, 5683), check_name(name), beat_s, lease_s
+        data,
+        parse_listen(http, 8080),
+        parse_listen(coap, 5683),
+        check_name(name),
+        beat_s,
+        lease_s,
+        _wasmiot(wasmiot, wasmiot_nodes, wasmiot_trust),
     )
     if not settings.coap.loopback and not coap_open:
         raise InputError(
@@ -80,6 +107,7 @@ def command(
         )
 
     def started(at: Started) -> None:
+        wasmiot_at = "" if at.wasmiot is None else f", wasmiot {at.wasmiot}"
         keys = "needs a key" if at.keys_needed else "this machine only"
         session.output.emit(
             {
@@ -88,8 +116,38 @@ def command(
                 "data": at.data,
                 "keys_needed": at.keys_needed,
                 "server": at.server,
+                **({} if at.wasmiot is None else {"wasmiot": at.wasmiot}),
             },
-            f"{at.http} ({keys}), {at.coap}; data in {at.data}. Ctrl-C stops.",
+            f"{at.http} ({keys}), {at.coap}{wasmiot_at}; data in {at.data}. Ctrl-C stops.",
         )
 
     asyncio.run(serve(settings, started, session.output.warning))
+
+
+def _wasmiot(listen: str | None, nodes: str | None, trusted: tuple[str, ...]) -> WasmiotSettings | None:
+    """Raises InputError."""
+    if listen is None:
+        if nodes is not None or trusted:
+            raise InputError(
+                "--wasmiot-nodes and --wasmiot-trust need --wasmiot",
+                next_step="add --wasmiot 127.0.0.1:5000",
+            )
+        return None
+    for network in trusted:
+        parse_network(network)
+    return WasmiotSettings(
+        parse_listen(listen, 5000), range(0) if nodes is None else _port_range(nodes), trusted
+    )
+
+
+def _port_range(text: str) -> range:
+    first, _, last = text.partition("-")
+    if first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last) < 65536:
+        found = range(int(first), int(last) + 1)
+        if len(found) <= MAX_NODE_PORTS:
+            return found
+    raise InputError(
+        f"'{text}' are no ports",
+        cause=f"they are two numbers, at most {MAX_NODE_PORTS} ports",
+        next_step="write them so: 5100-5131",
+    )

@@ -8,11 +8,16 @@ import socket
 from collections.abc import Callable, Iterator
 
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 # So long a client may be silent in the middle of a request's headers, or before it takes more of a response; twice as
 # long at most. Bodies have a time of their own (gateway/http/body.py).
 PATIENCE_S = 10.0
+# Requests that run when the server is told to stop may go on for so long: the longest deadline, and a little.
+STOPPING_S = 310
+HEADER_BYTES = 16 * 1024
+CONNECTIONS = 1024
 
 
 class HttpServer(uvicorn.Server):
@@ -57,3 +62,20 @@ class PatientProtocol(H11Protocol):
             self.transport.abort()
         else:
             self._look_later()
+
+
+def configured(app: ASGIApp) -> uvicorn.Config:
+    """How uvicorn serves an application here."""
+    return uvicorn.Config(
+        app,
+        http=PatientProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=STOPPING_S,
+        h11_max_incomplete_event_size=HEADER_BYTES,
+    )

@@ -16,6 +16,7 @@ import uvicorn
 
 from wasmote.adapters.validator import Validator
 from wasmote.errors import InputError
+from wasmote_fleet.compat.wasmiot import records as wasmiot_records
 from wasmote_fleet.deploy import Deployments
 from wasmote_fleet.engine import Engine, EngineError, open_engine
 from wasmote_fleet.gateway.calls import Gateway
@@ -30,19 +31,17 @@ from wasmote_fleet.repository import Repository
 from wasmote_fleet.requests import Requests
 from wasmote_fleet.requests.places import RegistryPresence
 from wasmote_fleet.server.addresses import Address, bind
-from wasmote_fleet.server.http import HttpServer, PatientProtocol
+from wasmote_fleet.server.http import HttpServer, configured
+from wasmote_fleet.server.wasmiot import WasmiotSettings, serve_wasmiot
 
 HOUSEKEEPING_S = 3600.0
-# Requests that run when the server is told to stop may go on for so long: the longest deadline, and a little.
-STOPPING_S = 310
-HEADER_BYTES = 16 * 1024
-CONNECTIONS = 1024
 
 
 @dataclass(frozen=True)
 class Settings:
     """data: a file, or nats://HOST. name: what other servers of the fleet call this one by. beat_s: how often a node is
-    asked whether it is there. lease_s: how long after this server's death others take its nodes over."""
+    asked whether it is there. lease_s: how long after this server's death others take its nodes over. wasmiot: None
+    for none."""
 
     data: str
     http: Address
@@ -50,17 +49,19 @@ class Settings:
     name: str
     beat_s: float = BEAT_S
     lease_s: float = LEASE_S
+    wasmiot: WasmiotSettings | None = None
 
 
 @dataclass(frozen=True)
 class Started:
-    """What to tell who started the server. Ports are those that were got."""
+    """What to tell who started the server. Ports are those that were got. wasmiot: None for none."""
 
     http: str
     coap: str
     data: str
     keys_needed: bool
     server: str
+    wasmiot: str | None = None
 
 
 async def serve(
@@ -100,6 +101,18 @@ async def serve(
         coap = CoapServer(coap_at.host, coap_at.port, repository, Directory(engine.kv), feed)
         await stack.enter_async_context(coap)
         await stack.enter_async_context(_task(_housekeeping(engine, repository, deployments, log)))
+        wasmiot = await stack.enter_async_context(
+            serve_wasmiot(
+                settings.wasmiot,
+                engine=engine,
+                repository=repository,
+                registry=registry,
+                deployments=deployments,
+                requests=calls,
+                keys=keys,
+                server=settings.name,
+            )
+        )
         app = make_app(
             engine=engine,
             repository=repository,
@@ -110,27 +123,15 @@ async def serve(
             feed=feed,
             keys=None if settings.http.loopback else keys,
         )
-        config = uvicorn.Config(
-            app,
-            http=PatientProtocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            limit_concurrency=CONNECTIONS,
-            timeout_graceful_shutdown=STOPPING_S,
-            h11_max_incomplete_event_size=HEADER_BYTES,
-        )
         at = Started(
             f"http://{http_at}",
             f"coap://{coap_at}",
             settings.data,
             not settings.http.loopback,
             registry.holder,
+            wasmiot,
         )
-        http = HttpServer(config, lambda: started(at))
+        http = HttpServer(configured(app), lambda: started(at))
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # bugs, not what clients send
         with _signals(http, feed.end), contextlib.suppress(asyncio.CancelledError):
             await http.serve(sockets=[http_socket])
@@ -188,11 +189,15 @@ async def _housekeeping(
 ) -> None:
     """Of several servers, one at a time does it."""
     holder = f"{socket.gethostname()}-{id(engine)}"
+
+    async def pinned(digest: str) -> bool:
+        return await deployments.pinned(digest) or await wasmiot_records.holds(engine, digest)
+
     while True:
         try:
             lease = await engine.leases.acquire("housekeeping", holder, HOUSEKEEPING_S)
             if lease is not None:
-                await repository.collect(deployments.pinned)
+                await repository.collect(pinned)
                 await engine.compact()
                 await (await engine.log(EVENTS)).trim(keep=KEPT_IN_LOG)
         except EngineError as error:
