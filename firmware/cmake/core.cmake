@@ -21,11 +21,17 @@ set(WM_CORE_SOURCES
     src/coap/registration.c
     src/coap/reply.c
     src/coap/request.c
+    src/coap/rpc.c
     src/coap/stored.c
     src/coap/ticket.c
     src/link/slipmux.c
     src/wasm/engine.c
     src/wasm/host.c
+    src/wasm/host_communication.c
+    src/wasm/host_dht.c
+    src/wasm/host_env.c
+    src/wasm/host_sys.c
+    src/wasm/host_wasmote.c
     src/wasm/m3_unit.c
     src/wasm/module.c
     src/wasm/refused.c

@@ -16,6 +16,10 @@ struct wm_node {
     struct wm_uploads       uploads;
     struct wm_env           env;
     struct wm_registration  registration;
+#if WM_IMPORT_COMMUNICATION
+    struct wm_rpc           rpc;
+    struct wm_peer          server;
+#endif
     struct wm_heap_keeper   keeper;
     uint32_t                log_seen, swept_ms;
     uint32_t                job_seen; /* order of the job that was last seen running */
@@ -92,6 +96,9 @@ static uint32_t tend(struct wm_node *node)
     if (node->config.register_at != NULL) {
         wm_registration_poll(&node->registration, node->env.now_ms);
     }
+#if WM_IMPORT_COMMUNICATION
+    wm_rpc_poll(&node->rpc, node->env.now_ms);
+#endif
     const uint32_t wait_ms = wm_coap_poll(&node->coap, node->env.now_ms);
     flush(node);
     return wait_ms < SWEEP_MS ? wait_ms : SWEEP_MS;
@@ -105,6 +112,15 @@ static void removed(void *ctx, const struct wm_job *job)
         wm_coap_notify(&node->coap, wm_key_job(job->id));
     }
 }
+
+#if WM_IMPORT_COMMUNICATION
+/* A function asks for a call of another one. */
+static void ask_server(void *ctx, const struct wm_job *job, struct wm_span context, struct wm_span name, struct wm_span data)
+{
+    struct wm_node *node = ctx;
+    wm_rpc_ask(&node->rpc, wm_span_str(job->function), context, name, data, wm_port_now_ms());
+}
+#endif
 
 /* While a function runs: answer what does not need the engine. */
 static void service(void *ctx)
@@ -138,6 +154,9 @@ static int tidy(void *ctx, const void *first)
     wm_functions_packed(&node->functions, first);
     wm_jobs_packed(&node->jobs, first);
     wm_uploads_packed(&node->uploads, first);
+#if WM_IMPORT_COMMUNICATION
+    wm_rpc_packed(&node->rpc, first);
+#endif
     wm_heap_pack(node->env.pool, first);
     wm_functions_wake(&node->functions, order, count);
     return 0;
@@ -193,6 +212,14 @@ struct wm_node *wm_node_init(const struct wm_node_config *config)
         wm_registration_init(&node->registration, &node->coap, config->register_at, config->ep, config->register_lifetime_s,
                              now_ms);
     }
+#if WM_IMPORT_COMMUNICATION
+    if (config->register_at != NULL) {
+        node->server = *config->register_at;
+    }
+    wm_rpc_init(&node->rpc, &node->coap, pool, config->register_at != NULL ? &node->server : NULL, config->ep);
+    node->jobs.rpc = ask_server;
+    node->env.rpc = &node->rpc;
+#endif
     wm_log_printf(now_ms, WM_LOG_INFO, "started, version " WM_VERSION ", reset: %s", config->reset);
     return node;
 }

@@ -20,6 +20,25 @@ uintptr_t wm_port_stack_limit(void)
     return (uintptr_t)__builtin_frame_address(0) - 1024u * 1024u;
 }
 
+/* No measured module pauses or has a sensor. */
+void wm_port_wait(uint32_t max_ms)
+{
+    (void)max_ms;
+}
+
+bool wm_port_sensor(enum wm_sensor sensor, float *value)
+{
+    (void)sensor;
+    (void)value;
+    return false;
+}
+
+void wm_port_sensor_set(enum wm_sensor sensor, float value)
+{
+    (void)sensor;
+    (void)value;
+}
+
 _Noreturn void wm_port_panic(const char *file, int line)
 {
     fprintf(stderr, "panic: %s:%d\n", file, line);

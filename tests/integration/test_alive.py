@@ -85,12 +85,21 @@ def _fill(board: str, folder: Path) -> bytes:
     return _wat("fill", f'(memory {PAGES[board]}) (func (export "run") loop {fill} {copy} br 0 end)', folder)
 
 
+def _delay(_board: str, folder: Path) -> bytes:
+    """Asleep in an import, for longer than anybody waits."""
+    again = "loop i32.const 60000 call $delay br 0 end"
+    return _wat(
+        "delay", f'(import "sys" "delay" (func $delay (param i32))) (func (export "run") {again})', folder
+    )
+
+
 HOGS: dict[str, Callable[[str, Path], bytes]] = {
     "spin": _spin,
     "long": _long_body,
     "speeds": _two_speeds,
     "tree": _recursion,
     "fill": _fill,
+    "delay": _delay,
 }
 
 
@@ -178,7 +187,11 @@ def board(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.parametrize(
-    "hog", [name if name in ("spin", "long") else pytest.param(name, marks=pytest.mark.slow) for name in HOGS]
+    "hog",
+    [
+        name if name in ("spin", "long", "delay") else pytest.param(name, marks=pytest.mark.slow)
+        for name in HOGS
+    ],
 )
 async def test_alive_while_a_function_runs(board: str, hog: str, tmp_path: Path) -> None:
     bound_s = BOUND_S[board]

@@ -153,8 +153,32 @@ def test_run_refuses_unknown_names(trapping: apps.Compiled, tmp_path: Path) -> N
     with pytest.raises(InputError, match="no export 'nothing'"):
         run_calls(trapping, [Call("nothing")])
     (tmp_path / "i.wat").write_text('(module (import "env" "x" (func)) (func (export "f")))')
+    with pytest.raises(InputError, match=r"imports env\.x"):
+        run_calls(apps.load(str(tmp_path / "i.wat")), [Call("f")])
+
+
+def test_app_names_the_import_modules_that_it_asks_for(tmp_path: Path) -> None:
+    (tmp_path / "i.wat").write_text('(module (import "env" "x" (func)) (func (export "f")))')
+    app_toml = tmp_path / "app.toml"
+    app_toml.write_text('name = "i"\nversion = "1"\nsources = ["i.wat"]\n')
     with pytest.raises(AppError, match=r"imports env\.x"):
-        apps.load(str(tmp_path / "i.wat"))
+        apps.load(str(tmp_path))
+    app_toml.write_text(app_toml.read_text() + 'permissions = ["env"]\n')
+    assert apps.load(str(tmp_path)).section.permissions == ("env",)
+    assert apps.load(str(tmp_path / "i.wat")).section.permissions == ("env",)
+
+
+def test_run_plays_sensors_and_a_terminal() -> None:
+    readings = {"temperature": -3.5, "humidity": 99.0}
+    first, second, third = run_calls(
+        apps.load("climate"),
+        [Call("log", (2, 30), sensors=readings), Call("log", (1, 0)), Call("check", (-4.0,))],
+    )
+    assert first.log == ((2, "temperature -3, humidity 99"),) * 2
+    assert first.seconds >= 0.03
+    assert second.log == first.log[:1]  # they go on saying it
+    assert third.results == (1,)
+    assert third.log == ((2, "rpcCall alarm: 4 bytes, for nobody here"),)
 
 
 # ---- app.toml ----

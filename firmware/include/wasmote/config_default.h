@@ -190,6 +190,23 @@
 #define WM_FUEL_SLICE 2000u
 #endif
 
+/* ---- import modules for functions, beside `wasmote` (docs/PROTOCOL.md 7) ---- */
+#ifndef WM_IMPORT_SYS
+#define WM_IMPORT_SYS 1
+#endif
+#ifndef WM_IMPORT_COMMUNICATION
+#define WM_IMPORT_COMMUNICATION 0 /* a port says 1 that can register: it is where the requests go */
+#endif
+#ifndef WM_RPCS
+#define WM_RPCS 4 /* requests of functions that wait for the server's answer */
+#endif
+#ifndef WM_IMPORT_DHT
+#define WM_IMPORT_DHT 0 /* 1: the port has wm_port_sensor */
+#endif
+#ifndef WM_IMPORT_ENV
+#define WM_IMPORT_ENV 0 /* the same, and wm_port_sensor_set */
+#endif
+
 /* ---- links ---- */
 #ifndef WM_LINKS
 #define WM_LINKS 2

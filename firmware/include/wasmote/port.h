@@ -46,6 +46,10 @@ struct wm_link {
 /* Milliseconds since boot; monotonic, wraps after 49 days. Called often: make it cheap. */
 uint32_t wm_port_now_ms(void);
 
+/* Sleep until a link may have something to receive, or about max_ms have passed. May return at any time before, also at
+ * once. The node calls it while a function pauses; a main loop can use it, too. */
+void wm_port_wait(uint32_t max_ms);
+
 /* Fill dst with unpredictable bytes. A port without a source of entropy says so in its README and
  * mixes what it has (unique id, boot counter, timer). */
 void wm_port_entropy(void *dst, size_t len);
@@ -55,6 +59,21 @@ uintptr_t wm_port_stack_limit(void);
 
 /* Most bytes of C stack in use at any time since start; 0: the port does not know. */
 uint32_t wm_port_stack_used(void);
+
+/* ---- sensors: only of ports whose limits header asks for import modules that read them ---- */
+
+enum wm_sensor {
+    WM_SENSOR_TEMPERATURE, /* degrees Celsius */
+    WM_SENSOR_HUMIDITY,    /* percent */
+    WM_SENSOR_RAINFALL,    /* millimetres, or what a function made of it */
+    WM_SENSORS,
+};
+
+/* What it says now. False: this node has no such sensor, and never will while it runs. */
+bool wm_port_sensor(enum wm_sensor sensor, float *value);
+
+/* Let wm_port_sensor give this instead until the sensor's next reading. */
+void wm_port_sensor_set(enum wm_sensor sensor, float value);
 
 /* An assertion failed: a bug in the firmware. Does not return (reset, breakpoint, abort). */
 _Noreturn void wm_port_panic(const char *file, int line);

@@ -78,7 +78,7 @@ static esp_err_t udp_open(struct wm_link *link)
 }
 #endif
 
-static void wait(uint32_t ms)
+void wm_port_wait(uint32_t ms)
 {
 #if CONFIG_WASMOTE_UDP
 #if CONFIG_WASMOTE_SERIAL
@@ -105,7 +105,7 @@ static void run(void *arg)
     for (;;) {
         const uint32_t wait_ms = wm_node_poll(port.node, wm_port_now_ms());
         if (wait_ms > 0) {
-            wait(wait_ms);
+            wm_port_wait(wait_ms);
         }
     }
 }

@@ -19,6 +19,7 @@ struct host_options {
     uint8_t     max_retransmit;
     const char *directory;  /* coap://HOST[:PORT]; NULL: do not register */
     uint32_t    lifetime_s; /* 0: default */
+    const char *sensors;    /* a script; NULL: no sensors */
 };
 
 /* Fill opt from the command line. Prints and exits for --help, --version and mistakes. */
@@ -51,7 +52,14 @@ const char *host_pty_path(void);
 void host_pty_say(const char *text); /* a diagnostics frame */
 bool host_pty_backlog(void);         /* output waits for the reader: poll for POLLOUT */
 
+/* ---- sensors.c: what wm_port_sensor gives is in a file ---- */
+
+/* Read the script; its time begins now. Prints what is wrong with it and exits. */
+void host_sensors_open(const char *path);
+
 /* ---- system.c ---- */
+
+uint64_t host_now_ms(void); /* since the start; wm_port_now_ms is its lower half */
 
 /* Call first, from main: notes where the stack begins. */
 void host_system_init(void);

@@ -37,11 +37,16 @@ static void start_timer(void)
     }
 }
 
+static int udp_fd = -1, pty_fd = -1;
+
 /* Sleep until something is to be read, or wait_ms have passed. */
-static void sleep_until(int udp_fd, int pty_fd, uint32_t wait_ms)
+void wm_port_wait(uint32_t wait_ms)
 {
     if (wait_ms == 0) {
         return;
+    }
+    if (stop) { /* nobody waits for the end of a function's pause */
+        exit(EXIT_STOPPED);
     }
     if (pty_fd < 0 && wait_ms >= HOST_NAP_MS) {
         host_udp_wait();
@@ -69,10 +74,12 @@ int main(int argc, char **argv)
     sigaction(SIGINT, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
     start_timer();
+    if (opt.sensors != NULL) {
+        host_sensors_open(opt.sensors);
+    }
 
     struct wm_link links[2];
     size_t link_count = 0;
-    int udp_fd = -1, pty_fd = -1;
     char ep[32], instance[160];
     if (opt.udp) {
         udp_fd = host_udp_open(&links[link_count++], opt.bind, opt.port);
@@ -120,7 +127,7 @@ int main(int argc, char **argv)
     fflush(stdout);
 
     while (!stop) {
-        sleep_until(udp_fd, pty_fd, wm_node_poll(node, wm_port_now_ms()));
+        wm_port_wait(wm_node_poll(node, wm_port_now_ms()));
     }
     return EXIT_STOPPED;
 }

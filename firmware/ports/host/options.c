@@ -23,6 +23,7 @@ static const char help[] =
     "  --max-retransmit N  CoAP MAX_RETRANSMIT, 1 to 255 (default 4)\n"
     "  --register URI      make the node known to the CoAP resource directory at coap://HOST[:PORT]\n"
     "  --lifetime SECONDS  of that registration, renewed before it ends (default 900)\n"
+    "  --sensors FILE      what sensors say, and when: lines of SECONDS NAME VALUE (boards/host/README.md)\n"
     "  --help, --version\n"
     "\n"
     "Prints a line for each way in when it is ready, and then nothing more on standard output:\n"
@@ -54,7 +55,7 @@ static unsigned long long number(const char *option, const char *text, unsigned 
 
 void host_options_parse(struct host_options *opt, int argc, char **argv)
 {
-    enum { PORT = 1, BIND, NO_UDP, SERIAL, POOL, EP, ACK_TIMEOUT, MAX_RETRANSMIT, REGISTER, LIFETIME, HELP, VERSION };
+    enum { PORT = 1, BIND, NO_UDP, SERIAL, POOL, EP, ACK_TIMEOUT, MAX_RETRANSMIT, REGISTER, LIFETIME, SENSORS, HELP, VERSION };
     static const struct option options[] = {
         {"port", required_argument, NULL, PORT},
         {"bind", required_argument, NULL, BIND},
@@ -66,6 +67,7 @@ void host_options_parse(struct host_options *opt, int argc, char **argv)
         {"max-retransmit", required_argument, NULL, MAX_RETRANSMIT},
         {"register", required_argument, NULL, REGISTER},
         {"lifetime", required_argument, NULL, LIFETIME},
+        {"sensors", required_argument, NULL, SENSORS},
         {"help", no_argument, NULL, HELP},
         {"version", no_argument, NULL, VERSION},
         {NULL, 0, NULL, 0},
@@ -106,6 +108,9 @@ void host_options_parse(struct host_options *opt, int argc, char **argv)
             break;
         case LIFETIME:
             opt->lifetime_s = (uint32_t)number("--lifetime", optarg, 1, 14u * 24u * 3600u, false);
+            break;
+        case SENSORS:
+            opt->sensors = optarg;
             break;
         case HELP:
             fputs(help, stdout);

@@ -3,6 +3,7 @@ set(WM_PORT_SOURCES
     ${WM_PORT_DIR}/main.c
     ${WM_PORT_DIR}/options.c
     ${WM_PORT_DIR}/pty.c
+    ${WM_PORT_DIR}/sensors.c
     ${WM_PORT_DIR}/system.c
     ${WM_PORT_DIR}/udp.c
     ${CMAKE_CURRENT_SOURCE_DIR}/ports/common/udp_socket.c

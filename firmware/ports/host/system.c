@@ -48,7 +48,7 @@ uint32_t wm_port_stack_used(void)
     return 0; /* the system grows it on demand */
 }
 
-uint32_t wm_port_now_ms(void)
+uint64_t host_now_ms(void)
 {
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC, &ts);
@@ -57,7 +57,12 @@ uint32_t wm_port_now_ms(void)
     if (start_ms == 0) {
         start_ms = ms;
     }
-    return (uint32_t)(ms - start_ms);
+    return ms - start_ms;
+}
+
+uint32_t wm_port_now_ms(void)
+{
+    return (uint32_t)host_now_ms();
 }
 
 void wm_port_entropy(void *dst, size_t len)

@@ -39,6 +39,11 @@
 #define WM_LOG_RATE_MAX 100000u
 #define WM_FUEL_SLICE 20000u
 
+#define WM_IMPORT_COMMUNICATION 1
+#define WM_RPCS 16
+#define WM_IMPORT_DHT 1
+#define WM_IMPORT_ENV 1
+
 /* C stack for functions, of the process' 8 MiB. Sanitizers keep the interpreter's frames apart and make each larger. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define WM_NATIVE_STACK_BYTES (4u * 1024u * 1024u)

@@ -11,6 +11,14 @@ static bool idle(void)
     return !wm_serial_pump() && wm_net_idle();
 }
 
+void wm_port_wait(uint32_t max_ms)
+{
+    const uint32_t now_ms = wm_port_now_ms();
+    while (wm_port_now_ms() - now_ms < max_ms && idle()) {
+        wm_chip_sleep(idle);
+    }
+}
+
 int main(void)
 {
     static char ep[5 + 12 + 1] = "mps2-";
@@ -34,10 +42,6 @@ int main(void)
     };
     struct wm_node *node = wm_node_init(&config);
     for (;;) {
-        const uint32_t now_ms = wm_port_now_ms();
-        const uint32_t wait_ms = wm_node_poll(node, now_ms);
-        while (wm_port_now_ms() - now_ms < wait_ms && idle()) {
-            wm_chip_sleep(idle);
-        }
+        wm_port_wait(wm_node_poll(node, wm_port_now_ms()));
     }
 }

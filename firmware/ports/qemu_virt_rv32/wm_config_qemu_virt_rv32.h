@@ -6,4 +6,6 @@
 #define WM_PEER_ADDR_BYTES 1 /* a serial line has no addresses */
 #define WM_MODULE_NESTING 32   /* what the C stack has room for: boards/README.md */
 
+#define WM_IMPORT_COMMUNICATION 1
+
 #endif

@@ -10,6 +10,14 @@ static bool idle(void)
     return !wm_serial_pump();
 }
 
+void wm_port_wait(uint32_t max_ms)
+{
+    const uint32_t now_ms = wm_port_now_ms();
+    while (wm_port_now_ms() - now_ms < max_ms && idle()) {
+        wm_chip_sleep(idle);
+    }
+}
+
 int main(void)
 {
     static char ep[6 + 24 + 1] = "stm32-";
@@ -33,10 +41,6 @@ int main(void)
     struct wm_node *node = wm_node_init(&config);
     wm_serial_say("wasmote " WM_VERSION " " WM_BOARD_NAME " " BOARD_CHIP " reset: ", reset);
     for (;;) {
-        const uint32_t now_ms = wm_port_now_ms();
-        const uint32_t wait_ms = wm_node_poll(node, now_ms);
-        while (wm_port_now_ms() - now_ms < wait_ms && idle()) {
-            wm_chip_sleep(idle);
-        }
+        wm_port_wait(wm_node_poll(node, wm_port_now_ms()));
     }
 }

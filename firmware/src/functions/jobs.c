@@ -37,10 +37,17 @@ static struct wm_job *place(struct wm_jobs *js)
     return oldest;
 }
 
-struct wm_job *wm_jobs_begin(struct wm_jobs *js, struct wm_span function, struct wm_span export_ref, enum wm_job_input how,
-                             struct wm_span input, struct wm_blob *blob, int *err)
+/* What input_blob holds: the input, then the context. */
+static void find_input(struct wm_job *job)
 {
-    WM_ASSERT(function.len < WM_NAME_BYTES && export_ref.len < WM_EXPORT_REF_BYTES);
+    const size_t len = job->input_blob.len - job->context_len;
+    job->input = wm_span(job->input_blob.bytes, len);
+}
+
+struct wm_job *wm_jobs_begin(struct wm_jobs *js, struct wm_span function, struct wm_span export_ref, enum wm_job_input how,
+                             struct wm_span input, struct wm_blob *blob, struct wm_span context, int *err)
+{
+    WM_ASSERT(function.len < WM_NAME_BYTES && export_ref.len < WM_EXPORT_REF_BYTES && context.len <= WM_CONTEXT_BYTES);
     struct wm_blob held = {.heap = js->pool};
     if (how == WM_JOB_TAKE) {
         held = *blob;
@@ -48,6 +55,9 @@ struct wm_job *wm_jobs_begin(struct wm_jobs *js, struct wm_span function, struct
     }
     struct wm_job *job = place(js);
     *err = job == NULL ? WM_ERR_BUSY : how == WM_JOB_COPY && wm_blob_append(&held, input) != 0 ? WM_ERR_NOMEM : 0;
+    if (*err == 0 && how != WM_JOB_BORROW && context.len > 0 && wm_blob_append(&held, context) != 0) {
+        *err = WM_ERR_NOMEM;
+    }
     if (*err) {
         wm_blob_free(&held);
         return NULL;
@@ -58,7 +68,13 @@ struct wm_job *wm_jobs_begin(struct wm_jobs *js, struct wm_span function, struct
     job->order = ++js->order;
     job->ticket = -1;
     job->input_blob = held;
-    job->input = how == WM_JOB_BORROW ? input : wm_blob_span(&held);
+    job->context_len = (uint8_t)context.len;
+    if (how == WM_JOB_BORROW) {
+        js->context = context.ptr;
+        job->input = input;
+    } else {
+        find_input(job);
+    }
     job->output_blob.heap = js->pool;
     wm_span_copy(job->function, function); /* a zero follows */
     wm_span_copy(job->export_ref, export_ref);
@@ -136,7 +152,7 @@ void wm_jobs_packed(struct wm_jobs *js, const void *first)
     for (struct wm_job *job = NULL; (job = wm_jobs_next(js, job)) != NULL;) {
         if (job->input_blob.cap > 0) {
             wm_blob_packed(&job->input_blob, first);
-            job->input = wm_blob_span(&job->input_blob);
+            find_input(job);
         }
         if (job->output_blob.cap > 0) {
             wm_blob_packed(&job->output_blob, first);
@@ -149,6 +165,7 @@ static void drop_input(struct wm_job *job)
 {
     wm_blob_free(&job->input_blob);
     job->input = wm_span(NULL, 0);
+    job->context_len = 0;
 }
 
 void wm_job_cancel(struct wm_job *job)
@@ -220,6 +237,17 @@ static int on_log(void *ctx, int level, struct wm_span text)
 }
 _Static_assert(WM_LOG_RATE_MAX <= UINT32_MAX / 1000 - 1, "on_log calculates in 32 bits");
 
+static void on_rpc(void *ctx, struct wm_span name, struct wm_span data)
+{
+    const struct run    *run = ctx;
+    const struct wm_job *job = run->job;
+    const struct wm_blob *blob = &job->input_blob;
+    if (run->js->rpc != NULL) {
+        const uint8_t *context = blob->cap > 0 ? blob->bytes + blob->len - job->context_len : run->js->context;
+        run->js->rpc(run->js->ctx, job, wm_span(context, job->context_len), name, data);
+    }
+}
+
 static bool on_tick(void *ctx)
 {
     struct run *run = ctx;
@@ -290,7 +318,7 @@ static void call(struct wm_jobs *js, struct wm_job *job, struct wm_function *fn,
     struct run         run = {.js = js, .job = job, .fn = fn, .quotas = &image->quotas};
     struct wm_call_env env = {
         .ctx = &run, .input = target->bytes ? job->input : wm_span(NULL, 0),
-        .output = on_output, .log = on_log, .tick = on_tick,
+        .output = on_output, .log = on_log, .rpc = on_rpc, .tick = on_tick,
     };
     enum wm_trap_kind trap = WM_TRAP_NONE;
     job->state = WM_JOB_RUNNING;

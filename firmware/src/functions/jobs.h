@@ -34,6 +34,7 @@ struct wm_job {
     char     function[WM_NAME_BYTES];
     uint8_t  export_ref[WM_EXPORT_REF_BYTES]; /* name, `:N`, or empty for the default; may hold a zero */
     uint8_t  export_ref_len;
+    uint8_t  context_len; /* of the call's context: behind the input in input_blob, or jobs->context where that is empty */
     uint32_t order;                           /* rises with each job: the queue's order, and age */
 
     struct wm_span input; /* in input_blob; or borrowed, see wm_jobs_begin */
@@ -64,12 +65,15 @@ struct wm_jobs {
     uint32_t             used; /* places that are not free: searches end after as many */
     struct wm_job        jobs[WM_JOBS];
     uint8_t              reply[WM_COAP_PAYLOAD_BYTES]; /* output of the call that runs or ran last */
+    const uint8_t       *context; /* of the job whose input is borrowed: there is only one, and it runs next */
     void                *ctx;
     void (*service)(void *ctx); /* called while a function runs: read the links */
+    /* A function asks for a call of another one. NULL: none can. */
+    void (*rpc)(void *ctx, const struct wm_job *job, struct wm_span context, struct wm_span name, struct wm_span data);
     void (*removed)(void *ctx, const struct wm_job *job); /* called before a finished job makes room for a new one */
 };
 
-/* The owner sets ctx, service and removed afterwards. */
+/* The owner sets ctx, service, removed and rpc afterwards. */
 void wm_jobs_init(struct wm_jobs *js, struct wm_functions *functions, struct wm_heap *pool);
 
 /* Where a call's input is when its job begins. */
@@ -79,10 +83,12 @@ enum wm_job_input {
     WM_JOB_TAKE,   /* blob: the job owns it from now on, also on failure */
 };
 
-/* Queue a call. function and export_ref must be of fitting length. Returns a job with state QUEUED, or NULL and *err:
+#define WM_CONTEXT_BYTES 64
+
+/* Queue a call. function and export_ref must be of fitting length; context may be empty. Returns a job with state QUEUED, or NULL and *err:
  * WM_ERR_BUSY: no place; WM_ERR_NOMEM: no room for the input. */
 struct wm_job *wm_jobs_begin(struct wm_jobs *js, struct wm_span function, struct wm_span export_ref, enum wm_job_input how,
-                             struct wm_span input, struct wm_blob *blob, int *err);
+                             struct wm_span input, struct wm_blob *blob, struct wm_span context, int *err);
 
 /* For the pool's keeper: inputs and outputs are about to be moved (wm_heap_pack). */
 void wm_jobs_packed(struct wm_jobs *js, const void *first);

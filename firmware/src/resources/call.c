@@ -41,15 +41,20 @@ struct wm_job *wm_call_begin(struct wm_env *env, const struct wm_coap_request *r
     struct wm_job    *job;
     struct wm_upload *up = NULL;
     int               err = 0;
+    struct wm_span    context;
+    if (!wm_coap_query(req, "x", &context) || context.len > WM_CONTEXT_BYTES) {
+        context = wm_span(NULL, 0);
+    }
     if (req->block1.present && (req->block1.more || req->block1.num > 0)) {
         if (wm_upload_take(env->uploads, req, rep, WM_UPLOAD_INPUT, wm_heap_total_bytes(env->pool), env->now_ms, &up) !=
             WM_UPLOAD_WHOLE) {
             return NULL;
         }
-        job = wm_jobs_begin(env->jobs, function, export_ref, WM_JOB_TAKE, wm_span(NULL, 0), &up->blob, &err);
+        job = wm_jobs_begin(env->jobs, function, export_ref, WM_JOB_TAKE, wm_span(NULL, 0), &up->blob, context, &err);
     } else {
         rep->block1 = req->block1;
-        job = wm_jobs_begin(env->jobs, function, export_ref, borrow ? WM_JOB_BORROW : WM_JOB_COPY, req->payload, NULL, &err);
+        job = wm_jobs_begin(env->jobs, function, export_ref, borrow ? WM_JOB_BORROW : WM_JOB_COPY, req->payload, NULL, context,
+                            &err);
     }
     if (job == NULL) {
         wm_busy(rep, 1, err == WM_ERR_BUSY ? "all job places are in use" : "no memory for the input now");

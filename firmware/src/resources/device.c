@@ -1,5 +1,6 @@
 /* device.c: /d, who this node is and what it can do. */
 #include "resources/resource.h"
+#include "wasm/host.h"
 #include "wasm/limits.h"
 
 static void put_uint(struct wm_sink *out, const char *key, uint64_t value)
@@ -77,13 +78,27 @@ static void put_defaults(struct wm_sink *out)
     put_uint(out, "log", WM_LOG_RATE_DEFAULT);
 }
 
+/* Import modules. */
+static void put_imports(struct wm_sink *out)
+{
+    size_t count = 0;
+    while (wm_host_module(count) != NULL) {
+        count++;
+    }
+    wm_cbor_str(out, "imports");
+    wm_cbor_array(out, count);
+    for (size_t i = 0; i < count; i++) {
+        wm_cbor_str(out, wm_host_module(i)->name);
+    }
+}
+
 void wm_res_device(struct wm_env *env, const struct wm_coap_request *req, struct wm_coap_reply *rep)
 {
     struct wm_sink *out = &rep->body;
     if (!wm_accepts(req, rep, WM_FORMAT_CBOR)) {
         return;
     }
-    wm_cbor_map(out, 14);
+    wm_cbor_map(out, 15);
     put_str(out, "ep", env->config->ep);
     put_uint(out, "boot", env->config->boot_count);
     put_str(out, "reset", env->config->reset);
@@ -96,6 +111,7 @@ void wm_res_device(struct wm_env *env, const struct wm_coap_request *req, struct
     put_limits(out);
     put_validator(out);
     put_defaults(out);
+    put_imports(out);
     wm_cbor_str(out, "ram");
     wm_cbor_map(out, 3);
     put_uint(out, "total", wm_heap_total_bytes(env->pool));

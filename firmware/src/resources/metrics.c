@@ -80,6 +80,11 @@ void wm_res_metrics(struct wm_env *env, const struct wm_coap_request *req, struc
         {"unanswered", NULL, coap.unanswered},
         {"uploads/evicted", NULL, env->uploads->evicted},
         {"log/dropped", NULL, wm_log_dropped()},
+#if WM_IMPORT_COMMUNICATION
+        {"rpc", NULL, env->rpc->queued},
+        {"rpc/failed", NULL, env->rpc->failed},
+        {"rpc/dropped", NULL, env->rpc->dropped},
+#endif
     };
     const size_t   count = sizeof records / sizeof records[0];
     const uint32_t stack = wm_port_stack_used();

@@ -4,7 +4,7 @@
 #define WM_RESOURCES_RESOURCE_H
 
 #include "base/cbor.h"
-#include "coap/endpoint.h"
+#include "coap/rpc.h"
 #include "functions/jobs.h"
 #include "resources/upload.h"
 #include "wasmote/node.h"
@@ -18,6 +18,9 @@ struct wm_env {
     struct wm_functions         *functions;
     struct wm_jobs              *jobs;
     struct wm_uploads           *uploads;
+#if WM_IMPORT_COMMUNICATION
+    const struct wm_rpc         *rpc;
+#endif
     uint32_t                     started_ms, now_ms;
 };
 

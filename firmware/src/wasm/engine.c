@@ -492,7 +492,9 @@ int wm_engine_call(struct wm_engine *engine, uint32_t function, const uint64_t *
     env->fuel_used = wm_m3_fuel_used(fuel);
     *trap = result ? trap_of(result) : WM_TRAP_NONE;
     wm_m3 = outer;
-    if (result) {
+    const enum wm_trap_kind end = wm_host_end(env);
+    *trap = result ? *trap : end;
+    if (*trap != WM_TRAP_NONE) {
         return WM_ERR_TRAP;
     }
     for (uint32_t i = 0; i < type->numRets; i++) {
@@ -504,6 +506,11 @@ int wm_engine_call(struct wm_engine *engine, uint32_t function, const uint64_t *
 void wm_engine_nudge(void)
 {
     wm_m3_nudge();
+}
+
+bool wm_engine_spend(uint32_t fuel)
+{
+    return wm_m3_spend(fuel);
 }
 
 struct wm_span wm_engine_memory(const struct wm_engine *engine)

@@ -38,6 +38,8 @@ enum wm_trap_kind {
 };
 const char *wm_trap_name(enum wm_trap_kind kind); /* as in docs/PROTOCOL.md 6 */
 
+#define WM_CALL_LINE_BYTES 80 /* as much as a log line takes: base/log.h */
+
 /* The world around a call; borrowed for its length. */
 struct wm_call_env {
     void          *ctx;
@@ -47,9 +49,12 @@ struct wm_call_env {
     int (*output)(void *ctx, struct wm_span bytes);
     /* Write a line: 0, or WM_ERR_NOSPACE: too many, which traps as WM_TRAP_LOG. */
     int (*log)(void *ctx, int level, struct wm_span text);
+    /* Ask for a call of another function, without waiting for anything. NULL: it cannot. */
+    void (*rpc)(void *ctx, struct wm_span name, struct wm_span data);
     /* Called every WM_FUEL_SLICE of fuel, and after wm_engine_nudge; true cancels the call. NULL: never. */
     bool (*tick)(void *ctx);
     uint32_t fuel_used; /* out */
+    uint8_t  printed_len, printed[WM_CALL_LINE_BYTES]; /* begins empty; see wasm/host_sys.c */
 };
 
 /* Instantiate module in arena (8-byte aligned). Returns the bytes of the arena that stay in use: the caller
@@ -92,6 +97,9 @@ int wm_engine_call(struct wm_engine *engine, uint32_t function, const uint64_t *
  * lies between two of these is straight code, but as long as a function may be. For interrupts and signal handlers: one
  * store. It may get lost, so come again. */
 void wm_engine_nudge(void);
+
+/* For imports, while a function runs: use up this much of its fuel. False: it has less, and now none. */
+bool wm_engine_spend(uint32_t fuel);
 
 /* The instance's memory; empty if it has none. Valid until the next call. */
 struct wm_span wm_engine_memory(const struct wm_engine *engine);

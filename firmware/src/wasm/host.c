@@ -1,103 +1,63 @@
 #include "wasm/host.h"
 
-#include "base/log.h"
-#include "wasmote/port.h"
-
-/* The bytes that an import was given, if they are in the instance's memory. */
-static bool in_memory(const struct wm_host_call *call, uint64_t address, uint64_t len)
-{
-    return (uint32_t)address + (uint64_t)(uint32_t)len <= call->memory_bytes;
-}
-
-static enum wm_trap_kind outside(const struct wm_host_call *call, uint64_t address)
-{
-    return call->memory_bytes < call->declared_bytes && (uint32_t)address < call->declared_bytes
-               ? WM_TRAP_MEMORY_QUOTA
-               : WM_TRAP_MEMORY;
-}
-
-/* (ptr, cap) -> n */
-static enum wm_trap_kind input(struct wm_host_call *call, uint64_t *cells)
-{
-    const uint64_t ptr = cells[1], cap = cells[2];
-    if (!in_memory(call, ptr, cap)) {
-        return outside(call, ptr);
-    }
-    struct wm_call_env *env = call->env;
-    size_t n = env->input.len - env->input_off;
-    if (n > (uint32_t)cap) {
-        n = (uint32_t)cap;
-    }
-    if (n > 0) {
-        memcpy(call->memory + (uint32_t)ptr, env->input.ptr + env->input_off, n);
-        env->input_off += n;
-    }
-    cells[0] = n;
-    return WM_TRAP_NONE;
-}
-
-/* (ptr, len) -> len */
-static enum wm_trap_kind output(struct wm_host_call *call, uint64_t *cells)
-{
-    const uint64_t ptr = cells[1], len = cells[2];
-    if (!in_memory(call, ptr, len)) {
-        return outside(call, ptr);
-    }
-    struct wm_call_env *env = call->env;
-    const struct wm_span bytes = wm_span(call->memory + (uint32_t)ptr, (uint32_t)len);
-    if (env->output == NULL || env->output(env->ctx, bytes) != 0) {
-        return WM_TRAP_OUTPUT;
-    }
-    cells[0] = (uint32_t)len;
-    return WM_TRAP_NONE;
-}
-
-/* (level, ptr, len) */
-static enum wm_trap_kind log_line(struct wm_host_call *call, uint64_t *cells)
-{
-    const uint64_t ptr = cells[1];
-    uint32_t len = (uint32_t)cells[2];
-    int level = (int32_t)(uint32_t)cells[0];
-    if (!in_memory(call, ptr, len)) {
-        return outside(call, ptr);
-    }
-    if (len > WM_LOG_TEXT_BYTES) {
-        len = WM_LOG_TEXT_BYTES;
-    }
-    level = level < WM_LOG_ERROR ? WM_LOG_ERROR : level > WM_LOG_DEBUG ? WM_LOG_DEBUG : level;
-    if (call->env->log != NULL && call->env->log(call->env->ctx, level, wm_span(call->memory + (uint32_t)ptr, len)) != 0) {
-        return WM_TRAP_LOG;
-    }
-    return WM_TRAP_NONE;
-}
-
-/* () -> i64. The port's clock wraps after 49 days; this one does not, if it is asked that often. */
-static enum wm_trap_kind millis(struct wm_host_call *call, uint64_t *cells)
-{
-    (void)call;
-    static uint32_t last, wraps;
-    const uint32_t now = wm_port_now_ms();
-    wraps += now < last;
-    last = now;
-    cells[0] = (uint64_t)wraps << 32 | now;
-    return WM_TRAP_NONE;
-}
-
-static const struct wm_host_import imports[] = {
-    {"wasmote", "input", "i(ii)", input},
-    {"wasmote", "output", "i(ii)", output},
-    {"wasmote", "log", "(iii)", log_line},
-    {"wasmote", "millis", "I()", millis},
+static const struct wm_host_module *const modules[] = {
+    &wm_host_wasmote,
+#if WM_IMPORT_SYS
+    &wm_host_sys,
+#endif
+#if WM_IMPORT_COMMUNICATION
+    &wm_host_communication,
+#endif
+#if WM_IMPORT_DHT
+    &wm_host_dht,
+#endif
+#if WM_IMPORT_ENV
+    &wm_host_env,
+#endif
 };
 
-const struct wm_host_import *wm_host_find(struct wm_span module, struct wm_span name)
+const struct wm_host_module *wm_host_module(size_t n)
 {
-    for (size_t i = 0; i < sizeof imports / sizeof imports[0]; i++) {
-        if (wm_span_is(module, imports[i].module) && wm_span_is(name, imports[i].name)) {
-            return &imports[i];
+    for (size_t i = 0; i < sizeof modules / sizeof modules[0]; i++) {
+        const bool present = modules[i]->present == NULL || modules[i]->present();
+        if (present && n-- == 0) {
+            return modules[i];
         }
     }
     return NULL;
+}
+
+const struct wm_host_import *wm_host_find(struct wm_span module, struct wm_span name)
+{
+    const struct wm_host_module *offered;
+    for (size_t n = 0; (offered = wm_host_module(n)) != NULL; n++) {
+        for (size_t i = 0; i < offered->count && wm_span_is(module, offered->name); i++) {
+            if (wm_span_is(name, offered->imports[i].name)) {
+                return &offered->imports[i];
+            }
+        }
+    }
+    return NULL;
+}
+
+enum wm_trap_kind wm_host_bytes(const struct wm_host_call *call, uint64_t address, uint64_t len, struct wm_span *bytes)
+{
+    if ((uint32_t)address + (uint64_t)(uint32_t)len <= call->memory_bytes) {
+        *bytes = wm_span(call->memory + (uint32_t)address, (uint32_t)len);
+        return WM_TRAP_NONE;
+    }
+    return call->memory_bytes < call->declared_bytes && (uint32_t)address < call->declared_bytes ? WM_TRAP_MEMORY_QUOTA
+                                                                                                 : WM_TRAP_MEMORY;
+}
+
+enum wm_trap_kind wm_host_end(struct wm_call_env *env)
+{
+#if WM_IMPORT_SYS
+    return wm_host_sys_end(env);
+#else
+    (void)env;
+    return WM_TRAP_NONE;
+#endif
 }
 
 /* Compare types with letters up to the end mark. Returns what follows it, or NULL if they differ. */

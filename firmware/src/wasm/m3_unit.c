@@ -80,6 +80,23 @@ void wm_m3_nudge(void)
     ((volatile uint8_t *)&wm_m3.left)[3] = 0xff; /* far from where one less would wrap */
 }
 
+bool wm_m3_spend(uint32_t fuel)
+{
+    const uint32_t left = fuel_left();
+    if (fuel <= left) {
+        wm_m3.left -= (int32_t)fuel; /* the upper byte stays as it is */
+        return true;
+    }
+    const uint32_t more = fuel - left;
+    wm_m3.left -= (int32_t)left;
+    if (more > wm_m3.reserve) {
+        wm_m3.reserve = 0;
+        return false;
+    }
+    wm_m3.reserve -= more;
+    return true;
+}
+
 /* One unit was taken from a slice that is used up, or the function was nudged: look at the links. */
 static COLD M3Result refuel(void)
 {

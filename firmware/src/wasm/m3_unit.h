@@ -38,6 +38,9 @@ void wm_m3_begin(struct wm_call_env *env, uint32_t fuel, size_t stack_bytes);
 /* Fuel used since wm_m3_begin had this much. */
 uint32_t wm_m3_fuel_used(uint32_t fuel);
 
+/* Take this much fuel from the function that runs. False: it had less, and has none now. */
+bool wm_m3_spend(uint32_t fuel);
+
 /* The function that runs, if one does, ticks at its next loop turn or call. From an interrupt. */
 void wm_m3_nudge(void);
 

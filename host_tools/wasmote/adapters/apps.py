@@ -180,7 +180,13 @@ def _compile(folder: Path, app: App, *, debug: bool, bare: bool) -> Compiled:
     module = parse_module(data)
     section = app.section
     if bare:
-        section = Section(name=app.name, abi=ABI_VERSION, heap=None if module.heap_base is None else 0)
+        beyond = dict.fromkeys(entry.module for entry in module.imports if entry.module != "wasmote")
+        section = Section(
+            name=app.name,
+            abi=ABI_VERSION,
+            heap=None if module.heap_base is None else 0,
+            permissions=tuple(beyond),  # a file has no app.toml that could ask for less
+        )
     elif module.heap_base is None:
         section = replace(section, heap=None)
     _check(module, section, app, where)

@@ -1,6 +1,7 @@
 """Runs a function on this machine, with the node's engine (pywasm3 is the same wasm3) and the node's host imports.
 
-What differs from a node: the instance has all of its declared memory, and there is a time limit instead of fuel.
+What differs from a node: the instance has all of its declared memory, there is a time limit instead of fuel, sensors
+say what they are told to say, and a request for a call of another function is only logged.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import cbor2
@@ -16,24 +17,21 @@ import cbor2
 from wasmote.adapters.apps import Compiled
 from wasmote.errors import InputError, TrapError, WasmoteError
 from wasmote.protocol.app import Expect, Number
+from wasmote.protocol.imports import MODULES, SENSORS, letters
 
 STACK_BYTES = 2048
 OUTPUT_BYTES = 16384
-_IMPORTS = {
-    "input": (("i32", "i32"), ("i32",)),
-    "output": (("i32", "i32"), ("i32",)),
-    "log": (("i32", "i32", "i32"), ()),
-    "millis": ((), ("i64",)),
-}
 
 
 @dataclass(frozen=True)
 class Call:
-    """args: numbers of the export's parameter types; input: the request of an export that reads a stream."""
+    """args: numbers of the export's parameter types; input: the request of an export that reads a stream; sensors: what
+    they say from this call on."""
 
     export: str
     args: Sequence[Number] = ()
     input: bytes = b""
+    sensors: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,26 +60,28 @@ def run_calls(compiled: Compiled, calls: Sequence[Call], *, timeout_s: float = 6
                 cause=f"it exports {', '.join(f'{name}{kind}' for name, kind in exports.items()) or 'no function'}",
                 next_step="name one of these",
             )
-    imports: list[str] = []
+    imports: list[tuple[str, str, str]] = []
     for entry in module.imports:
-        known = _IMPORTS.get(entry.name) if entry.module == "wasmote" and entry.kind == "func" else None
+        known = MODULES.get(entry.module, {}).get(entry.name) if entry.kind == "func" else None
         if known is None or entry.type_index is None:
             raise InputError(
                 f"{compiled.name} imports {entry.module}.{entry.name}, which is not there when it runs locally",
                 next_step="push it to a node that has it",
             )
         kind = module.types[entry.type_index]
-        if (kind.params, kind.results) != known:
+        if kind != known:
             raise InputError(
-                f"{compiled.name} imports wasmote.{entry.name} as {kind}, which is the wrong signature",
-                next_step="declare it as wasm_apps/sdk/wasmote.h does",
+                f"{compiled.name} imports {entry.module}.{entry.name} as {kind}, but it is {known}",
+                next_step="declare it as docs/PROTOCOL.md, 7, has it; wasm_apps/sdk has headers",
             )
-        imports.append(entry.name)
+        signature = letters(entry.module, entry.name)
+        imports.append((entry.module, entry.name, signature if signature[0] != "(" else f"v{signature}"))
     request = {
         "module": compiled.data,
         "stack": (section.stack if section else None) or STACK_BYTES,
         "output": (section.output if section else None) or OUTPUT_BYTES,
         "imports": imports,
+        "sensors": SENSORS,
         "calls": [
             {
                 "export": call.export,
@@ -89,6 +89,7 @@ def run_calls(compiled: Compiled, calls: Sequence[Call], *, timeout_s: float = 6
                     _cell(kind, arg) for kind, arg in zip(exports[call.export].params, call.args, strict=True)
                 ],
                 "input": call.input,
+                "sensors": dict(call.sensors),
             }
             for call in calls
         ],
@@ -167,7 +168,7 @@ def expected_call(compiled: Compiled, expect: Expect) -> Call:
     data = expect.input or b""
     if expect.input_file is not None:
         data = _beside(compiled, expect.input_file)
-    return Call(expect.export, expect.args, data)
+    return Call(expect.export, expect.args, data, expect.sensors)
 
 
 def difference(compiled: Compiled, expect: Expect, outcome: Outcome) -> str | None:

@@ -25,6 +25,7 @@ _TRAPS = {
     "stack overflow": "stack-wasm",
 }
 _LOG_BYTES = 80
+_INFO = 2
 
 
 class _Trap(Exception):
@@ -38,20 +39,33 @@ class _Instance:
         self.input, self.input_at = b"", 0
         self.output = bytearray()
         self.log: list[tuple[int, str]] = []
+        self.printed = ""
+        self.sensors = dict.fromkeys(request["sensors"], 0.0)
         self.runtime = wasm3.Environment().new_runtime(request["stack"])
         module = wasm3.Environment().parse_module(request["module"])
         self.runtime.load(module)
-        for name in request["imports"]:
-            signature, function = {
-                "input": ("i(ii)", self._input),
-                "output": ("i(ii)", self._output),
-                "log": ("v(iii)", self._log),
-                "millis": ("I()", self._millis),
-            }[name]
-            module.link_function("wasmote", name, signature, function)
+        functions = {
+            ("wasmote", "input"): self._input,
+            ("wasmote", "output"): self._output,
+            ("wasmote", "log"): self._log,
+            ("wasmote", "millis"): self._millis,
+            ("sys", "millis"): self._millis32,
+            ("sys", "delay"): self._delay,
+            ("sys", "print"): self._print,
+            ("sys", "println"): lambda number: self._put(f"{number}\n"),
+            ("sys", "printInt"): lambda number: self._put(str(number)),
+            ("communication", "rpcCall"): self._rpc_call,
+            ("dht", "getTemperature"): lambda: self.sensors["temperature"],
+            ("dht", "getHumidity"): lambda: self.sensors["humidity"],
+            ("env", "get_rainfall"): lambda: self.sensors["rainfall"],
+            ("env", "set_rainfall"): lambda value: self.sensors.update(rainfall=value),
+        }
+        for where, name, signature in request["imports"]:
+            module.link_function(where, name, signature, functions[where, name])
 
     def call(self, call: dict[str, Any]) -> dict[str, Any]:
         self.input, self.input_at, self.output, self.log = call["input"], 0, bytearray(), []
+        self.sensors.update(call["sensors"])
         begin = time.perf_counter()
         answer: dict[str, Any] = {}
         try:
@@ -66,6 +80,7 @@ class _Instance:
             kind = next((kind for words, kind in _TRAPS.items() if words in text), "other")
             answer["trap"], answer["detail"] = kind, text
         seconds = time.perf_counter() - begin
+        self._put("\n")
         return {**answer, "output": bytes(self.output), "log": self.log, "seconds": seconds}
 
     def _span(self, address: int, length: int) -> memoryview:
@@ -96,6 +111,24 @@ class _Instance:
 
     def _millis(self) -> int:
         return time.monotonic_ns() // 1_000_000 - self.started_ms
+
+    def _millis32(self) -> int:
+        return (self._millis() + (1 << 31)) % (1 << 32) - (1 << 31)
+
+    def _delay(self, ms: int) -> None:
+        time.sleep(max(ms, 0) / 1000)
+
+    def _print(self, address: int, length: int) -> None:
+        self._put(bytes(self._span(address, length)).decode("utf-8", "replace"))
+
+    def _put(self, text: str) -> None:
+        *lines, self.printed = (self.printed + text).split("\n")
+        for line in lines:
+            self.log += [(_INFO, line[at : at + _LOG_BYTES]) for at in range(0, len(line), _LOG_BYTES)]
+
+    def _rpc_call(self, name: int, name_length: int, data: int, length: int) -> None:
+        wanted = bytes(self._span(name, name_length)).decode("utf-8", "replace")
+        self.log.append((_INFO, f"rpcCall {wanted}: {len(self._span(data, length))} bytes, for nobody here"))
 
 
 def main() -> None:

@@ -37,6 +37,8 @@ from wasmote.protocol.target import COAP_PORT
 @click.option("--sanitize", is_flag=True, help="Host: the image with sanitizers.")
 @click.option("--pool", metavar="BYTES", help="Host: memory for functions; a suffix k or M is understood.")
 @click.option("--ep", metavar="NAME", help="Host: the node's identity.")
+@click.option("--sensors", metavar="FILE", type=click.Path(exists=True, dir_okay=False),
+              help="Host: what its sensors say, and when (boards/host/README.md).")  # fmt: skip
 @click.option("--register", "directory", metavar="URI",
               help="CoAP resource directory that the node shall register with: coap://HOST[:PORT].")  # fmt: skip
 @click.option("--lifetime", "lifetime_s", metavar="SECONDS", type=click.IntRange(1, 14 * 24 * 3600),
@@ -51,6 +53,7 @@ def command(
     sanitize: bool,
     pool: str | None,
     ep: str | None,
+    sensors: str | None,
     directory: str | None,
     lifetime_s: int | None,
 ) -> None:
@@ -71,7 +74,7 @@ def command(
             f"{board} has not been built", next_step=f"`wasmote build {board}`, or give --build."
         )
     arguments: list[str] = []
-    for option, value in (("--pool", pool), ("--ep", ep), ("--lifetime", lifetime_s)):
+    for option, value in (("--pool", pool), ("--ep", ep), ("--sensors", sensors), ("--lifetime", lifetime_s)):
         if value is not None:
             if not found.is_host:
                 raise InputError(

@@ -14,6 +14,7 @@ from wasmote.cli.compile import parse_defines
 from wasmote.errors import ApplicationError, InputError, TrapError
 from wasmote.protocol import problem
 from wasmote.protocol.answers import CallResult
+from wasmote.protocol.imports import SENSORS
 from wasmote.protocol.section import default_export
 from wasmote.protocol.values import ArgumentError, parse_arguments
 
@@ -30,6 +31,13 @@ _LEVELS = ("error", "warning", "info", "debug")
 @click.option(
     "-D", "--define", multiple=True, metavar="NAME=VALUE", help="A C macro, over those of app.toml."
 )
+@click.option(
+    "--sensor",
+    "sensors",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What a sensor says; 0 if it is not told.",
+)
 @click.option("--timeout", "timeout_s", type=float, default=60.0, show_default=True, help="Seconds.")
 @click.option("--check", is_flag=True, help="Make the calls of [[expect]] in app.toml and compare.")
 def command(
@@ -39,6 +47,7 @@ def command(
     in_file: str | None,
     out_file: str | None,
     define: tuple[str, ...],
+    sensors: tuple[str, ...],
     timeout_s: float,
     check: bool,
 ) -> None:
@@ -92,7 +101,8 @@ def command(
             cause=f"its signature is {kind}",
             next_step="give numbers that these types can hold",
         ) from err
-    outcome = run_calls(made, [Call(name, values, read_input(in_file) or b"")], timeout_s=timeout_s)[0]
+    call = Call(name, values, read_input(in_file) or b"", _sensors(sensors))
+    outcome = run_calls(made, [call], timeout_s=timeout_s)[0]
     for level, text in outcome.log:
         session.output.note(f"log {_LEVELS[level] if 0 <= level < len(_LEVELS) else level}: {text}")
     if outcome.trap is not None:
@@ -155,6 +165,20 @@ def _check(session: Session, made: apps.Compiled, timeout_s: float) -> None:
     session.output.emit(
         {"name": made.name, "checked": len(local)}, f"{made.name}: {len(local)} as expected{note}"
     )
+
+
+def _sensors(given: tuple[str, ...]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        if name not in SENSORS or not _is_number(value):
+            raise InputError(
+                f"--sensor {text}: expected NAME=VALUE",
+                cause=f"the sensors are {', '.join(SENSORS)}",
+                next_step="such as --sensor temperature=21.5",
+            )
+        found[name] = float(value)
+    return found
 
 
 def _is_number(text: str) -> bool:

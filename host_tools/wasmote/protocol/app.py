@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wasmote.errors import InputError
+from wasmote.protocol.imports import SENSORS
 from wasmote.protocol.section import ABI_VERSION, NAME_MAX_BYTES, Section, is_function_name
 
 OPTIMIZE = ("s", "z", "2", "3")
@@ -48,7 +49,8 @@ class Expect:
     """One call and what it must give. Calls of one app run in order, on one instance.
 
     Either args (numbers; results: what comes back) or, for an export that reads and writes streams, input and output:
-    the bytes, or the name of a file beside app.toml that holds them. trap: the kind of trap it must end in.
+    the bytes, or the name of a file beside app.toml that holds them. trap: the kind of trap it must end in. sensors:
+    what they say from this call on.
     """
 
     export: str
@@ -60,6 +62,7 @@ class Expect:
     output_file: str | None = None
     status: int = 0
     trap: str | None = None
+    sensors: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -222,6 +225,10 @@ def _expect(raw: Mapping[str, Any], where: str) -> Expect:
     trap = table.text("trap")
     if trap is not None and trap not in TRAPS:
         raise AppError(where, f"trap = '{trap}' is none of {', '.join(TRAPS)}")
+    sensors = table._get("sensors", dict, "table") or {}
+    for name, value in sensors.items():
+        if name not in SENSORS or not isinstance(value, (int, float)) or isinstance(value, bool):
+            raise AppError(where, f"sensors: {name} = {value!r} is no number for one of {', '.join(SENSORS)}")
     expect = Expect(
         export=table.need_text("export"),
         args=table.numbers("args") or (),
@@ -232,6 +239,7 @@ def _expect(raw: Mapping[str, Any], where: str) -> Expect:
         output_file=table.text("output"),
         status=table.uint("status") or 0,
         trap=trap,
+        sensors={name: float(value) for name, value in sensors.items()},
     )
     table.done()
     if expect.input is not None and expect.input_file is not None:

@@ -12,6 +12,25 @@ __attribute__((weak)) uint32_t wm_port_now_ms(void)
     return wm_test_now_ms;
 }
 
+/* Time moves only when somebody waits. */
+__attribute__((weak)) void wm_port_wait(uint32_t max_ms)
+{
+    wm_test_now_ms += max_ms;
+}
+
+__attribute__((weak)) float wm_test_sensors[WM_SENSORS];
+
+__attribute__((weak)) bool wm_port_sensor(enum wm_sensor sensor, float *value)
+{
+    *value = wm_test_sensors[sensor];
+    return true;
+}
+
+__attribute__((weak)) void wm_port_sensor_set(enum wm_sensor sensor, float value)
+{
+    wm_test_sensors[sensor] = value;
+}
+
 /* Repeatable on purpose. */
 __attribute__((weak)) void wm_port_entropy(void *dst, size_t len)
 {

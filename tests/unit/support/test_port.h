@@ -2,8 +2,9 @@
 #ifndef TEST_PORT_H
 #define TEST_PORT_H
 
-#include <stdint.h>
+#include "wasmote/port.h"
 
-extern uint32_t wm_test_now_ms; /* what wm_port_now_ms returns */
+extern uint32_t wm_test_now_ms;              /* what wm_port_now_ms returns */
+extern float    wm_test_sensors[WM_SENSORS]; /* what wm_port_sensor gives, and a function writes */
 
 #endif
