@@ -173,12 +173,13 @@ def plan(picture: Picture) -> Plan:
     chosen, why = targets(picture)
     found = [target for of_one in chosen.values() for target in of_one]
     leaving = _leave_others(picture, found, draft)
-    failures = {failure.node for failure in state.failures if failure.rolling}
-    _give_up(picture, found, failures, draft)
+    given_up = _give_up(picture, found, draft)
+    draft.steps += [GiveUp(failure) for failure in given_up]
+    causes = {failure.node: failure.cause for failure in (*state.failures, *given_up) if failure.rolling}
+    failures = set(causes)
     stopped = state.stopped
     if not stopped and len(failures) >= deployment.spec.rollout.max_failures:
-        causes = [f"{failure.node}: {failure.cause}" for failure in state.failures if failure.rolling]
-        stopped = "; ".join(causes[:5])
+        stopped = "; ".join([f"{node}: {cause}" for node, cause in causes.items()][:5])
         draft.steps.append(Stop(stopped))
     wave = _wave(picture, found, failures)
     if wave.resume_at is not None:
@@ -313,19 +314,20 @@ def _leave_others(picture: Picture, found: Sequence[_Target], draft: _Draft) -> 
     return leaving
 
 
-def _give_up(picture: Picture, found: Sequence[_Target], failures: set[str], draft: _Draft) -> None:
+def _give_up(picture: Picture, found: Sequence[_Target], draft: _Draft) -> list[Failure]:
+    """Nodes that went down while the change came to them, and did not come back."""
+    failed = {failure.node for failure in picture.fresh.failures if failure.rolling}
+    made = []
     for target in found:
         placed, node = target.placed, picture.nodes[target.node]
-        if placed is None or not target.begun or target.node in failures:
+        if placed is None or not target.begun or target.node in failed or node.there:
             continue
-        if placed.attempts > 0 and placed.state is PlacedState.PENDING and not node.there:
-            if in_limbo(placed, node, picture.now):
-                draft.wake_at.append(node.since + GRACE_S)
-            else:
-                cause = "it went down while the change came to it"
-                draft.steps.append(
-                    GiveUp(Failure(target.node, target.function.name, cause, picture.now, True, node.boot))
-                )
+        if in_limbo(placed, node, picture.now):
+            draft.wake_at.append(node.since + GRACE_S)
+        elif placed.attempts > 0 and placed.state is PlacedState.PENDING:
+            cause = "it went down while the change came to it"
+            made.append(Failure(target.node, target.function.name, cause, picture.now, True, node.boot))
+    return made
 
 
 def _wave(picture: Picture, found: Sequence[_Target], failures: set[str]) -> WaveState:

@@ -9,9 +9,9 @@ import logging
 import random
 
 from wasmote.errors import WasmoteError
-from wasmote_fleet.deploy.hands import back_off_s
 from wasmote_fleet.deploy.records import Placed, PlacedState
-from wasmote_fleet.deploy.worker import TICK_S, LeaseGone, Shared, leave
+from wasmote_fleet.deploy.transitions import leave, not_removed, removing
+from wasmote_fleet.deploy.worker import TICK_S, LeaseGone, Shared
 from wasmote_fleet.engine import EngineError, Lease
 
 log = logging.getLogger("wasmote.fleet.deploy")
@@ -101,15 +101,7 @@ class Sweeper:
         shared, mirror = self._shared, self._shared.mirror
         async with shared.node(placed.node):
             if known and placed.owned:
-                begun = await mirror.write_placed(
-                    placed.node,
-                    placed.name,
-                    lambda record: (
-                        record.changed(state=PlacedState.REMOVING)
-                        if record is not None and record.going
-                        else None
-                    ),
-                )
+                begun = await mirror.write_placed(placed.node, placed.name, removing)
                 if begun is None or begun.state is not PlacedState.REMOVING:
                     return  # a deployment wants it again
                 if shared.clock.time() >= self.lease.expires_at:
@@ -121,26 +113,15 @@ class Sweeper:
                         raise
                     await self._not_done(placed, error)
                     return
-            while (
-                record := mirror.placed.get(placed.node, {}).get(placed.name)
-            ) is not None and record.going:
-                if await mirror.delete(record.key):
-                    return
+            record = mirror.placed.get(placed.node, {}).get(placed.name)
+            if record is not None and record.going:
+                # If it has changed meanwhile, the next turn looks again.
+                await mirror.delete(record.key)
 
     async def _not_done(self, placed: Placed, error: WasmoteError) -> None:
         now, chance = self._shared.clock.time(), random.random()
         cause = f"{error.message}: {error.cause}" if error.cause else error.message
         log.info("removal of %s on %s: %s", placed.name, placed.node, cause)
         await self._shared.mirror.write_placed(
-            placed.node,
-            placed.name,
-            lambda record: (
-                record.changed(
-                    attempts=record.attempts + 1,
-                    retry_at=now + back_off_s(record.attempts + 1, chance),
-                    cause=cause,
-                )
-                if record is not None and record.going
-                else None
-            ),
+            placed.node, placed.name, lambda record: not_removed(record, cause, now, chance=chance)
         )

@@ -13,7 +13,8 @@ from wasmote_fleet.deploy.facts import Facts
 from wasmote_fleet.deploy.hands import Hands, back_off_s, is_absent, is_for_good
 from wasmote_fleet.deploy.mirror import Mirror
 from wasmote_fleet.deploy.plan import Finish, GiveUp, Install, Leave, Picture, Plan, Step, Stop, plan
-from wasmote_fleet.deploy.records import Deployment, Failure, Placed, PlacedState, RolloutState
+from wasmote_fleet.deploy.records import Boot, Deployment, Failure, Placed, RolloutState
+from wasmote_fleet.deploy.transitions import Claim, Foreign, There, claim, late, leave, not_done, ready
 from wasmote_fleet.engine import Clock, EngineError, Lease
 
 log = logging.getLogger("wasmote.fleet.deploy")
@@ -44,23 +45,6 @@ class Shared:
 
     def node(self, id: str) -> asyncio.Lock:
         return self.nodes.setdefault(id, asyncio.Lock())
-
-
-def leave(placed: Placed | None, id: str, now: float) -> Placed | None:
-    """The record when a deployment no longer wants it."""
-    if placed is None or id not in placed.deployments:
-        return None
-    rest = tuple(other for other in placed.deployments if other != id)
-    if rest:
-        return placed.changed(deployments=rest)
-    was = tuple(dict.fromkeys((*placed.was, id)))
-    return placed.changed(
-        deployments=(), was=was, state=PlacedState.LEAVING, attempts=0, retry_at=0.0, cause="", at=now
-    )
-
-
-class _Foreign(WasmoteError):
-    """Somebody else has the name on this node."""
 
 
 class Worker:
@@ -246,8 +230,12 @@ class Worker:
                 if pushed:
                     self._check_lease()
                     await shared.hands.push(step.node, step.name, step.digest, deadline_s=PUSH_S)
+                    now = shared.clock.time()
+                    await shared.mirror.write_placed(
+                        step.node, step.name, lambda placed: late(placed, step, self.id, now)
+                    )
                     there = await self._look(step)
-                    if there is None or there[0] != step.digest:
+                    if there is None or there.digest != step.digest:
                         raise UnreachableError(
                             f"{step.name} is not there after it was pushed",
                             cause="another module is there"
@@ -256,7 +244,7 @@ class Worker:
                             next_step="it is tried again",
                         )
                 assert there is not None
-                await self._ready(step, there[1], node.boot)
+                await self._ready(step, there, node.boot)
             except WasmoteError as error:
                 if isinstance(error, EngineError):
                     raise
@@ -264,8 +252,8 @@ class Worker:
             else:
                 self._not_before.pop(key, None)
 
-    async def _look(self, step: Install) -> tuple[str, int] | None:
-        """The digest of what the node has under this name, and the memory that it takes; None for nothing."""
+    async def _look(self, step: Install) -> There | None:
+        """What the node has under this name; None for nothing."""
         try:
             info = await self._shared.hands.function(step.node, step.name, deadline_s=LOOK_S)
         except WasmoteError as error:
@@ -273,144 +261,44 @@ class Worker:
                 return None
             raise
         ram = info.raw.get("ram", 0)
-        return info.sha256.hex(), ram if isinstance(ram, int) else 0
+        return There(info.sha256.hex(), ram if isinstance(ram, int) else 0)
 
-    async def _claim(self, step: Install, there: tuple[str, int] | None) -> bool | None:
+    async def _claim(self, step: Install, there: There | None) -> bool | None:
         """Write down what will be done, before it is. Whether the module must be pushed; None: not now. Raises
-        _Foreign."""
+        Foreign."""
         now = self._shared.clock.time()
-        is_there = there is not None and there[0] == step.digest
-        not_now = False
+        made = Claim(None, None)
 
         def change(placed: Placed | None) -> Placed | None:
-            nonlocal not_now
-            not_now = False
-            if placed is None:
-                if there is not None and not is_there:
-                    raise _Foreign(
-                        f"a function '{step.name}' is on {step.node} that no deployment put there",
-                        cause=f"its SHA-256 begins with {there[0][:12]}",
-                        next_step=f"remove it (`wasmote fleet nodes {step.node}` shows it), or use another name (`as`)",
-                    )
-                return Placed(
-                    step.node,
-                    step.name,
-                    step.digest,
-                    (self.id,),
-                    owned=not is_there,
-                    attempts=1,
-                    at=now,
-                    ram=step.ram,
-                )
-            if placed.state is PlacedState.REMOVING:
-                not_now = True
-                return None
-            others = [other for other in placed.deployments if other != self.id]
-            if others and placed.digest != step.digest:
-                raise _Foreign(
-                    f"'{step.name}' on {step.node} is another module, of deployment {', '.join(others)}",
-                    next_step="use another name (`as`), or the same version",
-                )
-            wants = (*others, self.id)
-            owned = placed.owned or not is_there
-            if placed.digest == step.digest:
-                if is_there and placed.state is PlacedState.READY and self.id in placed.deployments:
-                    return None  # as it was, but for when it was seen, which _ready() writes
-                return placed.changed(
-                    deployments=wants,
-                    was=(),
-                    state=PlacedState.PENDING,
-                    rolled=placed.rolled and not placed.going,
-                    attempts=placed.attempts + 1,
-                    owned=owned,
-                    at=now,
-                )
-            before = placed.digest if placed.rolled else placed.before
-            back = not step.rolling
-            return placed.changed(
-                digest=step.digest,
-                deployments=wants,
-                was=(),
-                state=PlacedState.PENDING,
-                rolled=back,
-                before="" if back else before,
-                attempts=1,
-                retry_at=0.0,
-                cause="",
-                owned=owned,
-                at=now,
-                ram=step.ram,
-                ready_at=placed.ready_at if back else 0.0,
-            )
+            nonlocal made
+            made = claim(placed, step, self.id, there, now)
+            return made.placed
 
         await self._shared.mirror.write_placed(step.node, step.name, change)
-        return None if not_now else not is_there
+        return made.push
 
-    async def _ready(self, step: Install, ram: int, boot: tuple[int, float] | None) -> None:
+    async def _ready(self, step: Install, there: There, boot: Boot | None) -> None:
         now = self._shared.clock.time()
+        await self._shared.mirror.write_placed(
+            step.node, step.name, lambda placed: ready(placed, step, there, boot, now)
+        )
 
-        def change(placed: Placed | None) -> Placed | None:
-            if placed is None or placed.going or placed.digest != step.digest:
-                return None
-            return placed.changed(
-                state=PlacedState.READY,
-                rolled=True,
-                before="",
-                attempts=0,
-                retry_at=0.0,
-                cause="",
-                at=placed.at if placed.state is PlacedState.READY else now,
-                boot=boot,
-                seen_at=now,
-                ready_at=placed.ready_at or now,
-                ram=ram or placed.ram,
-            )
-
-        await self._shared.mirror.write_placed(step.node, step.name, change)
-
-    async def _not_done(
-        self, step: Install, error: WasmoteError, boot: tuple[int, float] | None, generation: int
-    ) -> None:
+    async def _not_done(self, step: Install, error: WasmoteError, boot: Boot | None, generation: int) -> None:
         now, mirror = self._shared.clock.time(), self._shared.mirror
         cause = f"{error.message}: {error.cause}" if error.cause else error.message
         tries = self._later((step.node, step.name))
         placed = mirror.placed.get(step.node, {}).get(step.name)
         if placed is not None and self.id in placed.deployments:
             tries = max(tries, placed.attempts)
-        foreign = isinstance(error, _Foreign)
+        foreign = isinstance(error, Foreign)
         failed = foreign or is_for_good(error) or (step.rolling and tries >= ROLLING_TRIES)
         chance = random.random()
 
-        def change(placed: Placed | None) -> Placed | None:
-            if (
-                placed is None
-                or placed.going
-                or self.id not in placed.deployments
-                or placed.digest != step.digest
-            ):
-                return None
-            if failed and step.rolling and placed.before:
-                # The node still has it, or gets it back.
-                return placed.changed(
-                    digest=placed.before,
-                    before="",
-                    state=PlacedState.PENDING,
-                    rolled=True,
-                    attempts=0,
-                    retry_at=0.0,
-                    cause=cause,
-                    at=now,
-                    ready_at=placed.ready_at or now,
-                )
-            return placed.changed(
-                state=PlacedState.FAILED if failed else PlacedState.PENDING,
-                retry_at=now + back_off_s(max(placed.attempts, 1), chance),
-                attempts=max(placed.attempts, 1),
-                cause=cause,
-                at=now,
-            )
-
-        await mirror.write_placed(step.node, step.name, change)
+        await mirror.write_placed(
+            step.node,
+            step.name,
+            lambda placed: not_done(placed, step, self.id, cause, now, failed=failed, chance=chance),
+        )
         deployment = mirror.deployments.get(self.id)
         if failed and deployment is not None and deployment.generation == generation:
             self._not_before.pop((step.node, step.name), None)
