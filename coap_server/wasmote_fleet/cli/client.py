@@ -109,7 +109,9 @@ class Client:
         UnreachableError also where it is cut off."""
         url = "/".join([self._url, "api", "v1", *(quote(part, safe="") for part in path)])
         try:
-            with self._http.get(url, params=query, stream=True, timeout=(_CONNECT_S, _SILENT_S)) as response:
+            headers = {"Accept": "text/event-stream"}
+            timeout = (_CONNECT_S, _SILENT_S)
+            with self._http.get(url, params=query, headers=headers, stream=True, timeout=timeout) as response:
                 if response.status_code != 200:
                     raise _error(response)
                 for line in response.iter_lines(chunk_size=1):

@@ -23,6 +23,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "publish": ("publish", "put a function into the repository"),
         "functions": ("functions", "what is published"),
         "push": ("push", "install a published function on a node"),
+        "deploy": ("deploy", "say what should run where, and see it come about"),
+        "deployments": ("deployments", "what is deployed, and how far it is"),
         "call": ("call", "call a function on a node"),
     },
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import asdict
 from typing import Any
 
@@ -13,14 +13,16 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from wasmote_fleet.deploy import Deployment, Deployments, Progress, parse_json, parse_toml, spec_json
 from wasmote_fleet.gateway.http.body import JSON, need_type, read_body
+from wasmote_fleet.gateway.http.events import WATCHERS
 from wasmote_fleet.gateway.http.problems import HttpProblem
-from wasmote_fleet.gateway.http.services import query, seconds, services
+from wasmote_fleet.gateway.http.services import Services, query, seconds, services
 
 TOML = "application/toml"
 EVENTS = "text/event-stream"
 MAX_SPEC_BYTES = 256 * 1024
 PROGRESS_S = 300.0  # an event stream ends then; who wants more asks again
-_STILL_S = 10.0  # without news a comment is sent, so that a client that is gone is noticed
+_LOOK_S = 1.0  # whether the server stops
+_STILL = 10  # looks without news, then a comment
 
 
 async def list_all(request: Request) -> Response:
@@ -81,39 +83,64 @@ async def progress(request: Request) -> Response:
     """JSON, with wait_s not before it has settled or so long; or, if asked for, server-sent events."""
     id = request.path_params["deployment"]
     wait_s = seconds(query(request, "wait_s").get("wait_s"), "wait_s", 0.0, PROGRESS_S)
-    deployments = services(request).deployments
-    if EVENTS in request.headers.get("accept", ""):
-        await deployments.now(id)  # raises before anything is sent
-        return StreamingResponse(
-            _events(deployments, id), media_type=EVENTS, headers={"Cache-Control": "no-store"}
+    found = services(request)
+    now = await found.deployments.now(id)
+    if EVENTS not in request.headers.get("accept", ""):
+        async for change in _changes(found, id, wait_s):
+            now = change or now
+            if now.settled:
+                break
+        return JSONResponse(progress_json(now))
+    if found.streams.open >= WATCHERS:
+        raise HttpProblem(
+            503,
+            "overloaded",
+            "too many clients watch",
+            cause=f"{WATCHERS} may",
+            next_step="ask without Accept: text/event-stream now and then, or try again later",
         )
-    found = await (deployments.wait(id, timeout_s=wait_s) if wait_s else deployments.now(id))
-    return JSONResponse(progress_json(found))
+    return StreamingResponse(_events(found, id), media_type=EVENTS, headers={"Cache-Control": "no-store"})
 
 
-async def _events(deployments: Deployments, id: str) -> AsyncIterator[str]:
-    """Ends when it has settled, with an event `settled`."""
-    stream = deployments.progress(id)
+async def _changes(found: Services, id: str, wait_s: float) -> AsyncGenerator[Progress | None, None]:
+    """How far it is, whenever that changes, for so long; None now and then. Ends when the server does."""
+    stream = found.deployments.progress(id)
     coming = asyncio.ensure_future(anext(stream))
+    end = asyncio.get_running_loop().time() + wait_s
     try:
-        async with asyncio.timeout(PROGRESS_S):
-            while True:
-                done, _ = await asyncio.wait({coming}, timeout=_STILL_S)
-                if not done:
-                    yield ": still there\n\n"
-                    continue
-                found = coming.result()
-                kind = "settled" if found.settled else "progress"
-                yield f"event: {kind}\ndata: {json.dumps(progress_json(found))}\n\n"
-                if found.settled:
-                    return
-                coming = asyncio.ensure_future(anext(stream))
-    except TimeoutError:
-        return
+        while not found.feed.ended and (left_s := end - asyncio.get_running_loop().time()) > 0:
+            done, _ = await asyncio.wait({coming}, timeout=min(left_s, _LOOK_S))
+            if not done:
+                yield None
+                continue
+            yield coming.result()
+            coming = asyncio.ensure_future(anext(stream))
     finally:
         coming.cancel()
         await asyncio.gather(coming, return_exceptions=True)
         await stream.aclose()
+
+
+async def _events(found: Services, id: str) -> AsyncIterator[str]:
+    """Ends when it has settled, with an event `settled`."""
+    found.streams.open += 1
+    changes = _changes(found, id, PROGRESS_S)
+    silent = 0
+    try:
+        async for now in changes:
+            if now is None:
+                silent += 1
+                if silent % _STILL == 0:
+                    yield ":\n\n"  # so that a client that is gone is noticed
+                continue
+            silent = 0
+            kind = "settled" if now.settled else "progress"
+            yield f"event: {kind}\ndata: {json.dumps(progress_json(now))}\n\n"
+            if now.settled:
+                return
+    finally:
+        found.streams.open -= 1
+        await changes.aclose()
 
 
 def _answer(deployments: Deployments, deployment: Deployment, status: int) -> Response:
