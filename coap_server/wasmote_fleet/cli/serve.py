@@ -70,6 +70,13 @@ from wasmote_fleet.server.wasmiot import MAX_NODE_PORTS, WasmiotSettings
     metavar="ADDRESS[/LENGTH]",
     help="Where wasmiot's programs are: they need no key, and are called and fetched from. May be repeated.",
 )
+@click.option(
+    "--url-from",
+    multiple=True,
+    metavar="ADDRESS[/LENGTH]",
+    help="Where objects that a parameter `url` of an OpenWhisk action names may be, beside public addresses. May be "
+    "repeated.",
+)
 def command(
     session: Session,
     http: str,
@@ -82,6 +89,7 @@ def command(
     wasmiot: str | None,
     wasmiot_nodes: str | None,
     wasmiot_trust: tuple[str, ...],
+    url_from: tuple[str, ...],
 ) -> None:
     """Run a fleet server until Ctrl-C or SIGTERM.
 
@@ -90,6 +98,8 @@ def command(
     requests and lets those that run end; told again, it drops them. What it acknowledged is in its data, and there
     again when it starts.
     """
+    for network in url_from:
+        parse_network(network)
     settings = Settings(
         data,
         parse_listen(http, 8080),
@@ -98,6 +108,7 @@ def command(
         beat_s,
         lease_s,
         _wasmiot(wasmiot, wasmiot_nodes, wasmiot_trust),
+        url_from,
     )
     if not settings.coap.loopback and not coap_open:
         raise InputError(

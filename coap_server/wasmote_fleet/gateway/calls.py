@@ -42,6 +42,7 @@ from wasmote_fleet.gateway.local import WAITING_AT_A_NODE as WAITING_AT_A_NODE
 from wasmote_fleet.gateway.local import Local
 from wasmote_fleet.gateway.work import (
     Body,
+    NodeLog,
     Result,
     Work,
     decode,
@@ -132,6 +133,10 @@ class Gateway:
     async def remove(self, node_id: str, name: str, *, deadline_s: float) -> None:
         """Remove a function from the node; that there is none is no error."""
         await self._do(Work("remove", node_id, name), deadline_s)
+
+    async def log(self, node_id: str, number: int, *, deadline_s: float) -> NodeLog:
+        """The node's log from a line on."""
+        return cast(NodeLog, await self._do(Work("log", node_id, number=number), deadline_s))
 
     async def device(self, node_id: str, *, deadline_s: float) -> dict[str, Any]:
         """The node's `/d` as it is now (docs/PROTOCOL.md, 3.1)."""

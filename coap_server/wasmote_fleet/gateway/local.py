@@ -12,7 +12,7 @@ from wasmote.errors import InputError, UnansweredError, UnreachableError
 from wasmote.node import Node
 from wasmote.protocol.answers import CallResult, Export
 from wasmote_fleet.gateway.errors import DeadlinePassed, Lost, Overloaded, UnknownExport, WrongBody
-from wasmote_fleet.gateway.work import Body, Result, Work
+from wasmote_fleet.gateway.work import Body, NodeLog, Result, Work
 from wasmote_fleet.registry import Registry
 from wasmote_fleet.repository import Repository
 
@@ -61,6 +61,9 @@ class Local:
                 return await node.info(work.function)
             case "device":
                 return await node.device()
+            case "log":
+                lines, following = await node.log(work.number)
+                return NodeLog(tuple(lines), following)
             case "remove":
                 await node.rm(work.function)
                 return None

@@ -11,22 +11,32 @@ import cbor2
 import wasmote.errors
 from wasmote.errors import WasmoteError
 from wasmote.node import Pushed
-from wasmote.protocol.answers import CallResult, Export, FunctionInfo, FunctionLink
+from wasmote.protocol.answers import CallResult, Export, FunctionInfo, FunctionLink, LogLine
 from wasmote.protocol.values import Argument
 from wasmote_fleet.engine import errors as engine_errors
 from wasmote_fleet.gateway import errors
 from wasmote_fleet.registry import errors as registry_errors
 from wasmote_fleet.repository import repository
 
-Kind = Literal["call", "push", "functions", "function", "remove", "device"]
+Kind = Literal["call", "push", "functions", "function", "remove", "device", "log"]
 Body = Sequence[Argument] | bytes | None
-Result = CallResult | Pushed | FunctionInfo | list[FunctionLink] | dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLog:
+    """Lines of a node's log, and the number that its next one gets."""
+
+    lines: tuple[LogLine, ...]
+    next: int
+
+
+Result = CallResult | Pushed | FunctionInfo | list[FunctionLink] | dict[str, Any] | NodeLog | None
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """One thing to do at a node. function: its name there. export, body, context: of a call. digest: of the module to
-    push."""
+    push. number: of the first log line."""
 
     kind: Kind
     node: str
@@ -35,6 +45,7 @@ class Work:
     body: Body = None
     digest: str = ""
     context: str | None = None
+    number: int = 0
 
     @property
     def wanted(self) -> str:
@@ -51,6 +62,7 @@ class Work:
             "function": f"function {self.function}",
             "remove": f"removal of {self.function}",
             "device": "the description",
+            "log": "the log",
         }[self.kind]
 
     @property
@@ -97,6 +109,8 @@ def decode(data: bytes) -> Result:
             return cast(dict[str, Any], value)
         if name == "CallResult":
             return CallResult(**_tuples(value, "results", "numbers"))
+        if name == "NodeLog":
+            return NodeLog(tuple(LogLine(**line) for line in value["lines"]), value["next"])
         if name == "Pushed":
             return Pushed(**value)
         if name == "FunctionInfo":

@@ -53,7 +53,7 @@ Began = Callable[[Place, Export], Awaitable[None]]
 Ended = Callable[[str, str], Awaitable[None]]
 
 
-async def _nothing(*_args: object) -> None:
+async def nothing(*_args: object) -> None:
     pass
 
 
@@ -72,8 +72,8 @@ class Failover:
         *,
         until: float,
         context: str,
-        began: Began = _nothing,
-        ended: Ended = _nothing,
+        began: Began = nothing,
+        ended: Ended = nothing,
     ) -> CallResult:
         """Each place once, until one answers. Raises what the function said (TrapError, ApplicationError) or the node
         refused (RefusedError, InputError), MayHaveRun, NoPlace if nothing ran anywhere, TooLate. began() is awaited

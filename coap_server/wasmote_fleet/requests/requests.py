@@ -29,7 +29,7 @@ from wasmote_fleet.requests.errors import (
     RequestExists,
     UnknownRequest,
 )
-from wasmote_fleet.requests.failover import Failover
+from wasmote_fleet.requests.failover import Began, Failover, nothing
 from wasmote_fleet.requests.history import History
 from wasmote_fleet.requests.places import Caller, Places, Presence
 from wasmote_fleet.requests.records import Body, Request, State, Target
@@ -84,10 +84,18 @@ class Requests:
     # ---- at once ----
 
     async def call(
-        self, deployment: str, function: str, export: str | None, body: Body, *, deadline_s: float
+        self,
+        deployment: str,
+        function: str,
+        export: str | None,
+        body: Body,
+        *,
+        deadline_s: float,
+        began: Began = nothing,
     ) -> CallResult:
         """Call a deployment's function at the first of its places that takes it. Another place is tried when nothing
-        was sent, or the export is declared pure or idempotent. Not in the history. Raises UnknownTarget, InputError,
+        was sent, or the export is declared pure or idempotent. Not in the history. began() is awaited before
+        something is sent to a place. Raises UnknownTarget, InputError,
         WrongBody, what the function said (TrapError, ApplicationError), RefusedError, NoPlace (nothing ran),
         MayHaveRun, NoAnswer, TooLate."""
         until = self._engine.clock.time() + deadline_s
@@ -95,7 +103,7 @@ class Requests:
         step = await self._resolver.step(target, function, export, within_s=deadline_s)
         _check_body(step.text, body, step.export)
         told = context.Context(0, until, records.new_id(self._engine.clock.time()))
-        return await self._failover.call(step, body, until=until, context=told.text)
+        return await self._failover.call(step, body, until=until, context=told.text, began=began)
 
     # ---- queued ----
 

@@ -16,6 +16,10 @@ import uvicorn
 
 from wasmote.adapters.validator import Validator
 from wasmote.errors import InputError
+from wasmote_fleet.compat.fetch import Reach
+from wasmote_fleet.compat.openwhisk import routes as openwhisk
+from wasmote_fleet.compat.openwhisk.fleet import FetchedObjects, FleetActions
+from wasmote_fleet.compat.openwhisk.service import OpenWhisk
 from wasmote_fleet.compat.wasmiot import records as wasmiot_records
 from wasmote_fleet.deploy import Deployments
 from wasmote_fleet.engine import Engine, EngineError, open_engine
@@ -41,7 +45,8 @@ HOUSEKEEPING_S = 3600.0
 class Settings:
     """data: a file, or nats://HOST. name: what other servers of the fleet call this one by. beat_s: how often a node is
     asked whether it is there. lease_s: how long after this server's death others take its nodes over. wasmiot: None
-    for none."""
+    for none. urls: addresses and networks where the parameter `url` of OpenWhisk's actions may lead, beside public
+    ones."""
 
     data: str
     http: Address
@@ -50,6 +55,7 @@ class Settings:
     beat_s: float = BEAT_S
     lease_s: float = LEASE_S
     wasmiot: WasmiotSettings | None = None
+    urls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,13 @@ async def serve(
                 server=settings.name,
             )
         )
+        whisk = await stack.enter_async_context(
+            OpenWhisk(
+                engine,
+                FleetActions(repository, deployments, calls, gateway, engine.clock),
+                FetchedObjects(Reach(settings.urls)),
+            )
+        )
         app = make_app(
             engine=engine,
             repository=repository,
@@ -122,6 +135,7 @@ async def serve(
             calls=calls,
             feed=feed,
             keys=None if settings.http.loopback else keys,
+            mounts=[openwhisk.mount(whisk)],
         )
         at = Started(
             f"http://{http_at}",
