@@ -36,7 +36,9 @@ WAIT = 3  # fuzz_node: the shift of the exponent of the milliseconds that pass
 
 def modules() -> dict[str, bytes]:
     """Whole modules of up to 1 KB, most of them of our apps."""
-    found = {name: apps.load(name).data for name in ("fib", "crc32", "counter", "spin", "wordcount")}
+    found = {
+        name: apps.load(name).data for name in ("fib", "crc32", "counter", "spin", "wordcount", "climate")
+    }
     out = ROOT / "build" / "fuzz-modules"
     out.mkdir(parents=True, exist_ok=True)
     for source in sorted((ROOT / "tests" / "unit" / "modules").glob("*.wat")):
@@ -121,7 +123,19 @@ def node_seeds(found: dict[str, bytes], rng: random.Random) -> list[bytes]:
         )
         shuffled = rng.sample(asked, len(asked))
         seeds.append(conversation((rng.randrange(4) | rng.randrange(12) << WAIT, data) for data in shuffled))
-    return seeds
+    return seeds + [rpc_seed(found["host"], answers) for answers in ANSWERS]
+
+
+# What a server says to one request after the other: a code, and perhaps a Block1 option.
+ANSWERS = ((b"\x41",), (b"\x84",), (b"\x5f\x0e", b"\x5f\x19", b"\x5f\x2a", b"\x41"), (b"\x88\x06",))
+
+
+def rpc_seed(module: bytes, answers: Sequence[bytes]) -> bytes:
+    """A conversation with a function that asks for a call, with 3,000 bytes of data."""
+    ask = message(
+        POST, "f/a/rpc", cbor2.dumps([0, 3, 0, 3000]), mid=70, content_format=60, uri_query=("x=c.1",)
+    )
+    return conversation([(MODULE, module), (0, b"\x44"), (0, ask), *((0, answer) for answer in answers)])
 
 
 def write(folder: Path, inputs: Sequence[bytes]) -> None:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from nodes import HOST, STM32, app, running
+from nodes import HOST, STM32, app, metrics, running
 from support import built
 
 from wasmote.adapters import apps, boards
@@ -67,6 +67,9 @@ async def test_sensors_feed_a_flood_warning(tmp_path: Path) -> None:
         (rain,) = await numbers(node, "rainfall/rainfall")
         assert rain == 0.25  # until the gauge's next reading, in an hour
         assert await numbers(node, "flood/run", rain, 0.5, 0.5) == [0.640625]
+        found = await metrics(node)
+        assert found["sensor/rainfall"] == 0.25  # observable there, for whoever does not call functions
+        assert (found["sensor/temperature"], found["sensor/humidity"]) == (20, 55.5)
 
 
 async def test_sensors_follow_their_script(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@
 
 enum { SENML_BASE_NAME = -2, SENML_NAME = 0, SENML_UNIT = 1, SENML_VALUE = 2 };
 
-/* One record; the base name goes into the first. */
-static void put(struct wm_sink *out, bool first, const char *name, const char *unit, uint64_t value)
+/* One record up to its value; the base name goes into the first. */
+static void put_name(struct wm_sink *out, bool first, const char *name, const char *unit)
 {
     wm_cbor_map(out, 2u + first + (unit != NULL));
     if (first) {
@@ -20,8 +20,48 @@ static void put(struct wm_sink *out, bool first, const char *name, const char *u
         wm_cbor_str(out, unit);
     }
     wm_cbor_int(out, SENML_VALUE);
+}
+
+static void put(struct wm_sink *out, bool first, const char *name, const char *unit, uint64_t value)
+{
+    put_name(out, first, name, unit);
     wm_cbor_uint(out, value);
 }
+
+#if WM_IMPORT_DHT || WM_IMPORT_ENV
+/* What the sensors say. Returns how many there are. out NULL: no more than that. */
+static size_t put_sensors(struct wm_sink *out)
+{
+    static const struct {
+        const char *name, *unit; /* RFC 8428, 12.1; what a function has written has none */
+    } sensors[WM_SENSORS] = {
+        [WM_SENSOR_TEMPERATURE] = {"sensor/temperature", "Cel"},
+        [WM_SENSOR_HUMIDITY] = {"sensor/humidity", "%RH"},
+        [WM_SENSOR_RAINFALL] = {"sensor/rainfall", NULL},
+    };
+    size_t count = 0;
+    for (size_t i = 0; i < WM_SENSORS; i++) {
+        float    value;
+        uint32_t bits;
+        if (!wm_port_sensor((enum wm_sensor)i, &value)) {
+            continue;
+        }
+        count++;
+        if (out != NULL) {
+            memcpy(&bits, &value, sizeof bits);
+            put_name(out, false, sensors[i].name, sensors[i].unit);
+            wm_cbor_float32(out, bits);
+        }
+    }
+    return count;
+}
+#else
+static size_t put_sensors(struct wm_sink *out)
+{
+    (void)out;
+    return 0;
+}
+#endif
 
 static void put_function(struct wm_sink *out, const struct wm_function *fn)
 {
@@ -88,13 +128,14 @@ void wm_res_metrics(struct wm_env *env, const struct wm_coap_request *req, struc
     };
     const size_t   count = sizeof records / sizeof records[0];
     const uint32_t stack = wm_port_stack_used();
-    wm_cbor_array(out, count + (stack != 0) + 4 * functions);
+    wm_cbor_array(out, count + (stack != 0) + put_sensors(NULL) + 4 * functions);
     for (size_t i = 0; i < count; i++) {
         put(out, i == 0, records[i].name, records[i].unit, records[i].value);
     }
     if (stack != 0) {
         put(out, false, "stack", "B", stack);
     }
+    (void)put_sensors(out);
     for (size_t i = 0; i < WM_FUNCTIONS; i++) {
         if (env->functions->table[i].name[0] != '\0') {
             put_function(out, &env->functions->table[i]);
