@@ -18,11 +18,13 @@ from wasmote_fleet.cli.client import Client, server_options
 @click.option("--rm", "remove", is_flag=True, help="Let NODE go; nothing changes on it.")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Give NODE a label; repeatable.")
 @click.option("--beat", type=click.FloatRange(0.1, 3600), metavar="SECONDS", help="How often NODE is asked.")
+@click.option("--discover", is_flag=True, help="Look for nodes by multicast and mDNS; `adopt` takes one in.")
 @server_options
 def command(
     session: Session,
     node: str | None,
     remove: bool,
+    discover: bool,
     labels: tuple[str, ...],
     beat: float | None,
     server: str,
@@ -34,7 +36,11 @@ def command(
     (no server speaks with it now). With --label or --beat, NODE is changed. --label NAME= takes a label away.
     """
     client = Client(server, key)
-    if node is None:
+    if discover:
+        if node is not None or remove or labels or beat is not None:
+            raise InputError("--discover goes alone", next_step="leave out the rest")
+        _discover(session, client)
+    elif node is None:
         if remove or labels or beat is not None:
             raise InputError(
                 "--rm, --label and --beat are for one node", next_step="name it: wasmote fleet nodes NODE"
@@ -60,6 +66,24 @@ def command(
         found = client.get("nodes", node, "functions")["functions"]
         rows = [{**function, "exports": " ".join(function["exports"])} for function in found]
         session.output.table(rows, {"name": "FUNCTION", "size": "BYTES", "exports": "EXPORTS"}, value=found)
+
+
+def _discover(session: Session, client: Client) -> None:
+    session.output.note("looking for nodes, 6 to 8 s")
+    answer = client.request("POST", "discovery").json()
+    for problem in answer["problems"]:
+        session.output.warning(problem)
+    rows = [
+        {**found, "how": " ".join(found["how"]), "node": found["node"] or "-"} for found in answer["found"]
+    ]
+    columns = {
+        "ep": "NODE",
+        "uri": "ADDRESS",
+        "name": "ANNOUNCED AS",
+        "how": "FOUND BY",
+        "node": "IN THE FLEET AS",
+    }
+    session.output.table(rows, columns, value=answer["found"])
 
 
 def _row(node: dict[str, Any]) -> dict[str, Any]:

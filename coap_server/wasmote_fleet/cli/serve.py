@@ -12,7 +12,8 @@ from wasmote.errors import InputError
 from wasmote_fleet.cli.data import data_option
 from wasmote_fleet.compat.fetch import parse_network
 from wasmote_fleet.registry.registry import BEAT_S, LEASE_S
-from wasmote_fleet.server.addresses import check_name, default_name, parse_listen
+from wasmote_fleet.server.addresses import check_addresses, check_name, default_name, parse_listen
+from wasmote_fleet.server.mdns import MdnsSettings
 from wasmote_fleet.server.serve import Settings, Started, serve
 from wasmote_fleet.server.wasmiot import MAX_NODE_PORTS, WasmiotSettings
 
@@ -77,6 +78,20 @@ from wasmote_fleet.server.wasmiot import MAX_NODE_PORTS, WasmiotSettings
     help="Where objects that a parameter `url` of an OpenWhisk action names may be, beside public addresses. May be "
     "repeated.",
 )
+@click.option("--announce", is_flag=True, help="Announce the fleet's nodes by mDNS, as _coap._udp.")
+@click.option(
+    "--announce-webthing",
+    is_flag=True,
+    help="Announce the nodes that have a port of --wasmiot-nodes by mDNS, as _webthing._tcp.",
+)
+@click.option("--mdns-adopt", is_flag=True, help="Take in every node that announces itself by mDNS.")
+@click.option(
+    "--mdns-address",
+    "mdns_addresses",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Of a network interface to use for mDNS; otherwise all. May be repeated.",
+)
 def command(
     session: Session,
     http: str,
@@ -90,6 +105,10 @@ def command(
     wasmiot_nodes: str | None,
     wasmiot_trust: tuple[str, ...],
     url_from: tuple[str, ...],
+    announce: bool,
+    announce_webthing: bool,
+    mdns_adopt: bool,
+    mdns_addresses: tuple[str, ...],
 ) -> None:
     """Run a fleet server until Ctrl-C or SIGTERM.
 
@@ -109,7 +128,14 @@ def command(
         lease_s,
         _wasmiot(wasmiot, wasmiot_nodes, wasmiot_trust),
         url_from,
+        mdns=MdnsSettings(announce, announce_webthing, mdns_adopt, mdns_addresses),
     )
+    check_addresses(mdns_addresses)
+    if announce_webthing and wasmiot_nodes is None:
+        raise InputError(
+            "--announce-webthing announces nodes for wasmiot, and none has an address for it",
+            next_step="add --wasmiot ADDRESS --wasmiot-nodes FIRST-LAST",
+        )
     if not settings.coap.loopback and not coap_open:
         raise InputError(
             f"CoAP does not listen at {settings.coap}",

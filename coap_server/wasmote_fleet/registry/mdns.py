@@ -1,5 +1,5 @@
-"""Multicast DNS (DNS-SD, RFC 6763): services that announce themselves as `_coap._udp`, and announcing the fleet's nodes,
-as `_coap._udp` and, for wasmiot, as `_webthing._tcp`.
+"""Multicast DNS (DNS-SD, RFC 6763): services that announce themselves as `_coap._udp`, and announcing the fleet's
+nodes, as `_coap._udp` and, for wasmiot, as `_webthing._tcp`.
 
     async with Mdns() as mdns:
         async for service in mdns.follow(): ...      # each one that comes, for ever
@@ -25,7 +25,6 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 
 from wasmote.errors import LocalError, WasmoteError
 from wasmote.protocol.target import parse_target
-from wasmote_fleet.engine import EngineError
 from wasmote_fleet.registry.presence import State
 from wasmote_fleet.registry.registry import NodeView, Registry
 
@@ -48,7 +47,7 @@ class Service:
     name: str
     addresses: tuple[str, ...]
     port: int
-    properties: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def uris(self) -> tuple[str, ...]:
@@ -70,6 +69,8 @@ class Mdns:
 
     async def __aenter__(self) -> Mdns:
         try:
+            for address in self.addresses:
+                _check_ours(address)
             self._zeroconf = AsyncZeroconf(interfaces=list(self.addresses) or InterfaceChoice.All)
             await self._zeroconf.zeroconf.async_wait_for_start()
         except (OSError, ZeroconfError) as error:
@@ -228,10 +229,18 @@ class Announcer:
                 properties = {"ep": record.ep, "rt": "wm.d", "path": "/d"}
                 found.append(Service(COAP, name, (address.partition("%")[0],), target.port, properties))
         at = None if self._webthing is None else self._webthing(record.id)
-        if at is not None:
-            properties = {"path": "/", "tls": "0", "address": at[0]}
-            found.append(Service(WEBTHING, name, (at[0],), at[1], properties))
+        if at is not None and (addresses := self._ours(at[0])):
+            properties = {"path": "/", "tls": "0", "address": addresses[0]}
+            found.append(Service(WEBTHING, name, addresses, at[1], properties))
         return found
+
+    def _ours(self, address: str) -> tuple[str, ...]:
+        """Where others reach what listens at this address of this machine."""
+        if not ipaddress.ip_address(address).is_unspecified:
+            return (address,) if self._local or not _is_loopback(address) else ()
+        if self._mdns.addresses:
+            return self._mdns.addresses
+        return _outgoing()
 
 
 async def adopt_announced(mdns: Mdns, registry: Registry) -> None:
@@ -240,18 +249,21 @@ async def adopt_announced(mdns: Mdns, registry: Registry) -> None:
     slots = asyncio.Semaphore(_ADOPTING)
 
     async def adopt(service: Service) -> None:
-        async with slots:
+        try:
             for uri in service.uris:
                 try:
                     await registry.adopt(uri)
                     return
-                except (WasmoteError, EngineError) as error:
+                except WasmoteError as error:
                     log.info("%s at %s was not adopted: %s", service.name, uri, error)
+        finally:
+            slots.release()
 
     async with asyncio.TaskGroup() as group, contextlib.aclosing(mdns.follow()) as services:
         async for service in services:
             known = {view.record.uri for view in registry.nodes() if view.state is not State.LEFT}
             if not known & set(service.uris):
+                await slots.acquire()
                 group.create_task(adopt(service))
 
 
@@ -268,6 +280,22 @@ async def _address(host: str) -> str | None:
 
 def _is_loopback(address: str) -> bool:
     return ipaddress.ip_address(address).is_loopback
+
+
+def _outgoing() -> tuple[str, ...]:
+    """This machine's address on the network that its multicasts go to; nothing where there is none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(("224.0.0.251", 5353))  # sends nothing
+        except OSError:
+            return ()
+        return (str(sock.getsockname()[0]),)
+
+
+def _check_ours(address: str) -> None:
+    """Raises OSError, where zeroconf would, too, and leave a socket open."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((address, 0))
 
 
 def _host(service: Service) -> str:

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +69,17 @@ def bind(address: Address, kind: socket.SocketKind, what: str, option: str) -> s
         ) from None
     made.setblocking(False)
     return made
+
+
+def check_addresses(addresses: Sequence[str]) -> None:
+    """IP addresses of this machine's interfaces. Raises InputError."""
+    for text in addresses:
+        try:
+            ipaddress.ip_address(text)
+        except ValueError:
+            raise InputError(
+                f"'{text}' is no IP address", next_step="give one of this machine's, such as 192.0.2.7"
+            ) from None
 
 
 def check_name(name: str) -> str:

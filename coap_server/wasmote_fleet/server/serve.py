@@ -9,7 +9,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
@@ -28,6 +28,7 @@ from wasmote_fleet.gateway.coap.site import CoapServer
 from wasmote_fleet.gateway.http.app import make_app
 from wasmote_fleet.gateway.keys import Keys
 from wasmote_fleet.registry import Directory, Feed, Registry
+from wasmote_fleet.registry.discovery import Discovery
 from wasmote_fleet.registry.events import LOG as EVENTS
 from wasmote_fleet.registry.feed import KEPT_IN_LOG
 from wasmote_fleet.registry.registry import BEAT_S, LEASE_S
@@ -36,6 +37,7 @@ from wasmote_fleet.requests import Requests
 from wasmote_fleet.requests.places import RegistryPresence
 from wasmote_fleet.server.addresses import Address, bind
 from wasmote_fleet.server.http import HttpServer, configured
+from wasmote_fleet.server.mdns import MdnsSettings, run_mdns
 from wasmote_fleet.server.wasmiot import WasmiotSettings, serve_wasmiot
 
 HOUSEKEEPING_S = 3600.0
@@ -56,6 +58,7 @@ class Settings:
     lease_s: float = LEASE_S
     wasmiot: WasmiotSettings | None = None
     urls: tuple[str, ...] = ()
+    mdns: MdnsSettings = field(default_factory=MdnsSettings)
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ async def serve(
                 FetchedObjects(Reach(settings.urls)),
             )
         )
+        await stack.enter_async_context(run_mdns(settings.mdns, registry, wasmiot.at if wasmiot else None))
         app = make_app(
             engine=engine,
             repository=repository,
@@ -134,6 +138,7 @@ async def serve(
             deployments=deployments,
             calls=calls,
             feed=feed,
+            discovery=Discovery(registry, addresses=settings.mdns.addresses),
             keys=None if settings.http.loopback else keys,
             mounts=[openwhisk.mount(whisk)],
         )
@@ -143,7 +148,7 @@ async def serve(
             settings.data,
             not settings.http.loopback,
             registry.holder,
-            wasmiot,
+            wasmiot.url if wasmiot else None,
         )
         http = HttpServer(configured(app), lambda: started(at))
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # bugs, not what clients send

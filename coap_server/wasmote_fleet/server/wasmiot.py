@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -42,6 +42,20 @@ class WasmiotSettings:
     trusted: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Wasmiot:
+    """What is served. url: of the whole fleet. host: its IP address. port_of: by a node's id; None for none."""
+
+    url: str
+    host: str
+    port_of: Callable[[str], int | None]
+
+    def at(self, node: str) -> tuple[str, int] | None:
+        """Where a node is a supervisor of its own."""
+        port = self.port_of(node)
+        return None if port is None else (self.host, port)
+
+
 @asynccontextmanager
 async def serve_wasmiot(
     settings: WasmiotSettings | None,
@@ -53,8 +67,8 @@ async def serve_wasmiot(
     requests: Requests,
     keys: Keys,
     server: str,
-) -> AsyncIterator[str | None]:
-    """Gives the URL of the whole fleet; None without settings. Raises InputError, LocalError."""
+) -> AsyncIterator[Wasmiot | None]:
+    """None without settings. Raises InputError, LocalError."""
     if settings is None:
         yield None
         return
@@ -101,7 +115,8 @@ async def serve_wasmiot(
         waiting.cancel()
         if serving.done():
             serving.result()
-        yield f"http://{replace(settings.listen, port=fleet_port)}"
+        url = f"http://{replace(settings.listen, port=fleet_port)}"
+        yield Wasmiot(url, settings.listen.host, ports.port_of)
 
 
 async def _stop(http: HttpServer, serving: asyncio.Task[None]) -> None:

@@ -23,6 +23,7 @@ from wasmote_fleet.gateway.http.problems import HttpProblem
 from wasmote_fleet.gateway.http.services import Endpoint, Services
 from wasmote_fleet.gateway.keys import Keys, Role
 from wasmote_fleet.registry import Feed, Registry
+from wasmote_fleet.registry.discovery import Discovery
 from wasmote_fleet.repository import Repository
 from wasmote_fleet.requests import Requests
 
@@ -49,6 +50,7 @@ OPERATIONS = [
     Operation("GET", "/openapi.json", Role.READ, openapi.document),
     Operation("GET", f"{API}/status", Role.READ, server.status),
     Operation("GET", f"{API}/events", Role.READ, events.watch),
+    Operation("POST", f"{API}/discovery", Role.DEPLOY, nodes.discover),
     Operation("GET", f"{API}/functions", Role.READ, functions.list_all),
     Operation("GET", _FUNCTION, Role.READ, functions.get),
     Operation("PUT", _FUNCTION, Role.DEPLOY, functions.put),
@@ -90,6 +92,7 @@ def make_app(
     deployments: Deployments,
     calls: Requests,
     feed: Feed,
+    discovery: Discovery,
     keys: Keys | None,
     mounts: Sequence[Mount] = (),
 ) -> Starlette:
@@ -112,7 +115,7 @@ def make_app(
     )
     app.router.redirect_slashes = False
     app.state.services = Services(
-        engine, repository, registry, gateway, deployments, calls, feed, keys is not None
+        engine, repository, registry, gateway, deployments, calls, feed, discovery, keys is not None
     )
     return app
 

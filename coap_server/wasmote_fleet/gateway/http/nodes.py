@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from starlette.requests import Request
@@ -17,6 +18,9 @@ from wasmote_fleet.registry import NodeView, UnknownNode
 from wasmote_fleet.registry.records import check_id
 from wasmote_fleet.requests import Target
 
+# A node answers a multicast within 5 s (RFC 7252, 8.2).
+DISCOVERY_S = 6.0
+MAX_DISCOVERY_S = 30.0
 _CHANGES = {"labels": dict, "beat_s": float}
 
 
@@ -33,6 +37,21 @@ async def adopt(request: Request) -> Response:
         wanted["uri"], labels=_labels(wanted), beat_s=wanted.get("beat_s")
     )
     return JSONResponse(node_json(await registry.find(record.id)), 201 if created else 200)
+
+
+async def discover(request: Request) -> Response:
+    wait_s = deadline(query(request, "timeout_s").get("timeout_s", str(DISCOVERY_S)), MAX_DISCOVERY_S)
+    discovery = services(request).discovery
+    if discovery.busy:
+        raise HttpProblem(
+            429,
+            "overloaded",
+            "the server is looking for nodes already",
+            cause="it does that for one client at a time",
+            next_step="try again in some seconds",
+        )
+    found, problems = await discovery.look(wait_s)
+    return JSONResponse({"found": [asdict(one) for one in found], "problems": problems})
 
 
 async def get(request: Request) -> Response:

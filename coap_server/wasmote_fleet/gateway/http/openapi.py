@@ -162,6 +162,21 @@ _PATHS: Json = {
     },
     "/openapi.json": {"get": _operation("this document", {200: _json({"type": "object"})})},
     "/api/v1/status": {"get": _operation("what the server is and has", {200: _json(_ref("Status"))})},
+    "/api/v1/discovery": {
+        "post": _operation(
+            "look for nodes: by a CoAP multicast, and by multicast DNS (_coap._udp)",
+            {200: _json(_ref("Discovered"))},
+            (429,),
+            parameters=(
+                _query(
+                    "timeout_s",
+                    {"type": "number", "minimum": 0.1, "maximum": 30, "default": 6},
+                    "How long to wait for answers, in seconds.",
+                ),
+            ),
+            description="Nobody is taken in: POST /api/v1/nodes does that, with the uri of what was found.",
+        )
+    },
     "/api/v1/events": {
         "get": _operation(
             "what happened to nodes, as it happens",
@@ -598,6 +613,26 @@ _SCHEMAS: Json = {
             "states": {"type": "object", "additionalProperties": _INTEGER},
             "functions": _INTEGER,
             "requests_at_nodes": _INTEGER,
+        }
+    ),
+    "Discovered": _object(
+        {
+            "found": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "uri": _TEXT,
+                        "ep": {
+                            **_OR_NULL,
+                            "description": "What it calls itself; null: it is no wasmote node.",
+                        },
+                        "name": {**_OR_NULL, "description": "As it is announced."},
+                        "how": {"type": "array", "items": {"type": "string", "enum": ["multicast", "mdns"]}},
+                        "node": {**_OR_NULL, "description": "Its id, where it is one of the fleet's."},
+                    }
+                ),
+            },
+            "problems": {"type": "array", "items": _TEXT, "description": "What kept it from finding more."},
         }
     ),
     "Event": _object(

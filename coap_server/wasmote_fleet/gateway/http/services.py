@@ -13,6 +13,7 @@ from wasmote_fleet.engine import Engine
 from wasmote_fleet.gateway.calls import Gateway
 from wasmote_fleet.gateway.http.problems import HttpProblem
 from wasmote_fleet.registry import Feed, Registry
+from wasmote_fleet.registry.discovery import Discovery
 from wasmote_fleet.repository import Repository
 from wasmote_fleet.requests import Requests
 
@@ -41,6 +42,7 @@ class Services:
     deployments: Deployments
     requests: Requests
     feed: Feed
+    discovery: Discovery
     keys_needed: bool
     streams: Streams = field(default_factory=Streams)
 
