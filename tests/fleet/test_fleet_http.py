@@ -76,7 +76,7 @@ def server(node: RunningNode, tmp_path_factory: pytest.TempPathFactory) -> Itera
         ):
             assert put(server, name, module).status_code == 201
             pushed = server.request("PUT", f"/api/v1/nodes/n/functions/{name}")
-            assert pushed.status_code == 201, pushed.text
+            assert pushed.status_code in (200, 201), pushed.text  # another test may have pushed it
         yield server
 
 
