@@ -67,14 +67,16 @@ async def submit(
             cause=f"{now - known.until:.1f} s ago",
             next_step="give the first call more time",
         )
-    deployment, parent = None, None
+    among, parent = await places.around(node_id, caller), None
     if known.request:
         try:
             made = await requests.get(known.request)
-            deployment, parent = made.target.deployment, made.id
         except UnknownRequest:
             pass  # it was answered at once, or is over
-    among = [deployment] if deployment else await places.around(node_id, caller)
+        else:
+            parent = made.id
+            # Also a context gives a node no way into deployments that it is no part of.
+            among = [id for id in await places.around(node_id, None) if id == made.target.deployment] or among
     target = await _target(places, node_id, among, name, export)
     return await requests.submit(
         target, body, deadline_s=known.until - now, convert=True, hops=known.hops, parent=parent
@@ -86,10 +88,13 @@ async def _target(
 ) -> Target:
     found = []
     for deployment in among:
-        if await places.module(deployment, name) is not None:
-            found.append(Target(deployment=deployment, function=name, export=export))
-        elif export is None and await places.chain(deployment, name) is not None:
-            found.append(Target(deployment=deployment, chain=name))
+        try:
+            if await places.module(deployment, name) is not None:
+                found.append(Target(deployment=deployment, function=name, export=export))
+            elif export is None and await places.chain(deployment, name) is not None:
+                found.append(Target(deployment=deployment, chain=name))
+        except InputError:
+            continue  # removed a moment ago
     if not found:
         raise UnknownTarget(
             f"no deployment of node '{node_id}' has a function or chain '{name}'",

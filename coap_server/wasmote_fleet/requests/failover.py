@@ -4,8 +4,9 @@ repeated."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 
 from wasmote.errors import (
     ApplicationError,
@@ -18,6 +19,7 @@ from wasmote.errors import (
 )
 from wasmote.protocol.answers import CallResult, Export
 from wasmote_fleet.engine import Busy, EngineError, NoSuchService
+from wasmote_fleet.gateway.calls import AT_A_NODE
 from wasmote_fleet.gateway.errors import DeadlinePassed, Overloaded
 from wasmote_fleet.registry import UnknownNode
 from wasmote_fleet.requests.errors import MayHaveRun, NoAnswer, NoPlace, TooLate
@@ -25,7 +27,9 @@ from wasmote_fleet.requests.places import Caller, Place, Presence
 from wasmote_fleet.requests.records import Body, step_text
 
 LOOK_S = 0.25  # at whether the node is still there while it works
-_BUSY_CODES = ("4.29", "5.03")
+WAITING = 60  # queued calls that wait here for a node's turn; others go back into the queue
+MAX_GATES = 1024
+BUSY_CODES = ("4.29", "5.03")
 _NOT_THERE = "4.04"  # the function, at this place
 
 
@@ -57,6 +61,18 @@ async def nothing(*_args: object) -> None:
     pass
 
 
+@dataclass
+class _Gate:
+    """The queued calls that this server has for a node. users: those that run or wait."""
+
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_A_NODE))
+    users: int = 0
+
+    @property
+    def full(self) -> bool:
+        return self.users >= AT_A_NODE + WAITING
+
+
 class Failover:
     """now: the engine's clock."""
 
@@ -64,6 +80,7 @@ class Failover:
         self._caller = caller
         self._presence = presence
         self._now = now
+        self._gates: dict[str, _Gate] = {}
 
     async def call(
         self,
@@ -72,32 +89,77 @@ class Failover:
         *,
         until: float,
         context: str,
+        lined: bool = False,
         began: Began = nothing,
         ended: Ended = nothing,
     ) -> CallResult:
         """Each place once, until one answers. Raises what the function said (TrapError, ApplicationError) or the node
-        refused (RefusedError, InputError), MayHaveRun, NoPlace if nothing ran anywhere, TooLate. began() is awaited
-        before something is sent, ended() after each attempt but the one that gave a result."""
+        refused (RefusedError, InputError), MayHaveRun, NoPlace if nothing ran anywhere, TooLate. lined: calls
+        wait here for a node's turn, not in the gateway, so that what began was sent; a place that is free comes before
+        one that is not. began() is awaited before something is sent, ended() after each attempt but the one that gave a
+        result."""
         causes: list[str] = []
         busy = unanswered = False
-        for place, export in step.places:
+        for place, export in self._order(step) if lined else step.places:
             if not self._presence.look(place.node_id).there:
                 causes.append(f"{place.node_id} is not there")
                 continue
-            if self._now() >= until:
-                break
-            await began(place, export)
+            gate = self._gate(place.node_id) if lined else None
+            if gate is not None and gate.full:
+                busy = True
+                causes.append(f"{place.node_id} has {gate.users} calls to do")
+                continue
             try:
-                return await self._at(place, export, step, body, until, context)
-            except WasmoteError as error:
-                outcome, error = _verdict(step, place, export, error)
-                await ended(outcome, str(error))
-                if outcome == "failed" or (outcome == "no answer" and not export.repeatable):
-                    raise error from None
-                busy = busy or outcome == "busy"
-                unanswered = unanswered or outcome == "no answer"
-                causes.append(f"{place.node_id}: {error}")
+                async with self._turn(gate, until):
+                    if self._now() >= until or not self._presence.look(place.node_id).there:
+                        continue
+                    await began(place, export)
+                    try:
+                        return await self._at(place, export, step, body, until, context)
+                    except WasmoteError as raised:
+                        outcome, error = _verdict(step, place, export, raised)
+            except TimeoutError:
+                break
+            await ended(outcome, str(error))
+            if outcome == "failed" or (outcome == "no answer" and not export.repeatable):
+                raise error
+            busy = busy or outcome == "busy"
+            unanswered = unanswered or outcome == "no answer"
+            causes.append(f"{place.node_id}: {error}")
         raise self._nowhere(step, until, causes, busy, unanswered)
+
+    # ---- turns at a node, for what is queued ----
+
+    def full(self, node_id: str) -> bool:
+        """Whether no call more may wait for a node."""
+        gate = self._gates.get(node_id)
+        return gate is not None and gate.full
+
+    def _gate(self, node_id: str) -> _Gate:
+        if len(self._gates) > MAX_GATES:
+            self._gates = {id: gate for id, gate in self._gates.items() if gate.users}
+        return self._gates.setdefault(node_id, _Gate())
+
+    def _order(self, step: Step) -> list[tuple[Place, Export]]:
+        """Places that are free at once before those where others wait."""
+        return sorted(step.places, key=lambda each: self._gate(each[0].node_id).turns.locked())
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, gate: _Gate | None, until: float) -> AsyncIterator[None]:
+        """Raises TimeoutError at the deadline."""
+        if gate is None:
+            yield
+            return
+        gate.users += 1
+        try:
+            async with asyncio.timeout(max(until - self._now(), 0.0)):
+                await gate.turns.acquire()
+            try:
+                yield
+            finally:
+                gate.turns.release()
+        finally:
+            gate.users -= 1
 
     async def _at(
         self, place: Place, export: Export, step: Step, body: Body, until: float, context: str
@@ -166,7 +228,7 @@ def _verdict(step: Step, place: Place, export: Export, error: WasmoteError) -> t
         return "unreachable", error
     if isinstance(error, RefusedError):
         code = str(error.details.get("code", ""))
-        if code in _BUSY_CODES:
+        if code in BUSY_CODES:
             return "busy", error
         return ("unreachable" if code == _NOT_THERE else "failed"), error
     if isinstance(error, InputError):

@@ -58,7 +58,7 @@ class Requests:
         places: Places,
         presence: Presence,
         *,
-        workers: int = 128,
+        workers: int = 256,
         max_waiting: int = MAX_WAITING,
     ) -> None:
         self._engine = engine

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from wasmote.errors import InputError
-from wasmote.protocol.answers import Export
+from wasmote.errors import InputError, RefusedError, UnansweredError, UnreachableError
+from wasmote.protocol.answers import Export, FunctionInfo
+from wasmote_fleet.gateway.errors import DeadlinePassed, Overloaded
 from wasmote_fleet.repository import Repository
 from wasmote_fleet.repository.modules import ModuleInfo
-from wasmote_fleet.requests.errors import UnknownTarget
-from wasmote_fleet.requests.failover import Step
+from wasmote_fleet.requests.errors import NoPlace, UnknownTarget
+from wasmote_fleet.requests.failover import BUSY_CODES, Step
 from wasmote_fleet.requests.places import Caller, Place, Places
 from wasmote_fleet.requests.records import Target, step_text
 
@@ -75,7 +76,7 @@ class Resolver:
     async def step(self, target: Target, function: str, export: str | None, *, within_s: float) -> Step:
         """What to call, and where. Raises UnknownTarget, InputError, and what asking a node raises."""
         if target.node is not None:
-            info = await self._caller.function(target.node, function, deadline_s=min(within_s, _ASK_S))
+            info = await self._ask(target.node, function, min(within_s, _ASK_S))
             found = info.find(export or info.default or "")
             if found is None:
                 raise _no_export(function, export, [each.ref for each in info.exports])
@@ -89,6 +90,21 @@ class Resolver:
             except InputError:
                 continue  # the version that is there has no such export
         return Step(target.deployment, function, known, there)
+
+    async def _ask(self, node_id: str, function: str, within_s: float) -> FunctionInfo:
+        """What a node knows about a function. Raises NoPlace where it may answer another time."""
+        try:
+            return await self._caller.function(node_id, function, deadline_s=within_s)
+        except (UnreachableError, UnansweredError, DeadlinePassed, RefusedError) as error:
+            busy = isinstance(error, Overloaded) or error.details.get("code") in BUSY_CODES
+            if isinstance(error, RefusedError) and not busy:
+                raise
+            raise NoPlace(
+                f"{function} was not called",
+                cause=f"{node_id}: {error}",
+                next_step="try again in a moment",
+                busy=busy,
+            ) from None
 
     async def _module(self, digest: str) -> ModuleInfo:
         """What is known about a module never changes, so it is kept."""

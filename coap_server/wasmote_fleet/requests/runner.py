@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import random
 from dataclasses import dataclass
 
 from wasmote.errors import InputError, WasmoteError
@@ -39,7 +40,8 @@ _LEASE_WAIT_S = 10.0
 _HEARTBEAT_S = 3.0  # a third of the queue's visibility
 _TIDY_S = 60.0
 _STOPPING_S = 10.0  # for calls that run when the server stops
-_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # before a step that no node could take is tried again
+# Before a step that no node could take is tried again, more or less. A node that is only busy will soon have room.
+_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 _MAX_LOST = 5  # servers that ended while they worked on a request
 
 
@@ -191,7 +193,8 @@ class Runner:
         try:
             result = await self._call(work)
         except (NoPlace, NoAnswer) as error:
-            pause_s = _PAUSES_S[min(work.request.retries, len(_PAUSES_S) - 1)]
+            busy = isinstance(error, NoPlace) and error.busy
+            pause_s = random.uniform(0.5, 1.5) * _PAUSES_S[min(work.request.retries, 2 if busy else 4)]
             now = self._now()
             if now + pause_s < request.deadline_at:
                 await self._write(
@@ -218,6 +221,9 @@ class Runner:
                 cause="it waited too long",
                 next_step="give it more time",
             )
+        node = request.target.node
+        if node is not None and self._failover.full(node):
+            raise NoPlace(f"{node} has enough calls to do", cause="", next_step="wait", busy=True)
         step = await self._resolver.step(request.target, function, export, within_s=left)
         try:
             kept = await records.load(self._engine, request.input)
@@ -252,7 +258,13 @@ class Runner:
 
         told = Context(request.hops_before + 1, request.deadline_at, request.id)
         return await self._failover.call(
-            step, body, until=request.deadline_at, context=told.text, began=began, ended=ended
+            step,
+            body,
+            until=request.deadline_at,
+            context=told.text,
+            lined=True,
+            began=began,
+            ended=ended,
         )
 
     # ---- what became of it ----

@@ -24,6 +24,7 @@ from wasmote_fleet.compat.wasmiot import records as wasmiot_records
 from wasmote_fleet.deploy import Deployments
 from wasmote_fleet.engine import Engine, EngineError, open_engine
 from wasmote_fleet.gateway.calls import Gateway
+from wasmote_fleet.gateway.coap.rpc import Rpc
 from wasmote_fleet.gateway.coap.site import CoapServer
 from wasmote_fleet.gateway.http.app import make_app
 from wasmote_fleet.gateway.keys import Keys
@@ -107,7 +108,9 @@ async def serve(
             Requests(engine, repository, gateway, deployments, RegistryPresence(registry))
         )
         feed = await stack.enter_async_context(Feed(engine))
-        coap = CoapServer(coap_at.host, coap_at.port, repository, Directory(engine.kv), feed)
+        coap = CoapServer(
+            coap_at.host, coap_at.port, repository, Directory(engine.kv), feed, Rpc(calls, registry)
+        )
         await stack.enter_async_context(coap)
         await stack.enter_async_context(_task(_housekeeping(engine, repository, deployments, log)))
         wasmiot = await stack.enter_async_context(

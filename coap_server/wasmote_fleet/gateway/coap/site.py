@@ -3,10 +3,11 @@
     /functions               GET: a link list of what is published
     /functions/{name}        GET: the latest module, by Block2. Nodes that can fetch do it here
     /events                  GET, observe: what happened to nodes (events.py)
+    /rpc/{name}              POST: a call that a function on a node asks for (rpc.py)
     /rd, /.well-known/rd, /rd-lookup/ep, /rd-lookup/res    a resource directory (RFC 9176), where nodes register
 
-CoAP carries no keys yet, so it is for loopback addresses, unless somebody says otherwise; and nothing here calls a
-function or changes one.
+CoAP carries no keys yet, so it is for loopback addresses, unless somebody says otherwise. Nothing here changes a
+function, and only nodes may ask for calls, of what is deployed with what they have.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from aiocoap.error import BadRequest, NotFound
 from wasmote.errors import InputError
 from wasmote.protocol.messages import FORMAT_BYTES, FORMAT_LINKS
 from wasmote_fleet.gateway.coap.events import Events
+from wasmote_fleet.gateway.coap.rpc import Rpc
 from wasmote_fleet.registry import Directory, Feed, add_directory
 from wasmote_fleet.repository import Repository, UnknownFunction
 
@@ -70,7 +72,7 @@ class CoapServer:
     """`async with`: answers at host and port meanwhile."""
 
     def __init__(
-        self, host: str, port: int, repository: Repository, directory: Directory, feed: Feed
+        self, host: str, port: int, repository: Repository, directory: Directory, feed: Feed, rpc: Rpc
     ) -> None:
         self._bind = (host, port)
         self._site = resource.Site()
@@ -81,6 +83,7 @@ class CoapServer:
         self._site.add_resource(["functions"], _Modules(repository))
         self._events = Events(feed)
         self._site.add_resource(["events"], self._events)
+        self._site.add_resource(["rpc"], rpc)
         add_directory(self._site, directory)
         self._stack = contextlib.AsyncExitStack()
 

@@ -1,0 +1,286 @@
+"""Requests at a real server process: by HTTP and CoAP, with a deployment, and over kill -9."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cbor2
+import pytest
+from fleet_server import FleetServer, fleet_server
+from requests_world import ECHO, MATHS, counter, module
+from support import HOST, RunningNode, built, start_node
+
+from wasmote.adapters.coap import CoapClient
+from wasmote.protocol import messages
+from wasmote.protocol.messages import Reply, Request
+from wasmote.protocol.push import PushRejected
+from wasmote.protocol.target import parse_target
+from wasmote_fleet.requests.context import Context
+
+pytestmark = pytest.mark.slow
+JOBS = 200
+TURNS = 1_500_000  # of a loop: some 20 ms
+PATIENCE_S = 90.0
+NODES = "/api/v1/nodes"
+D = "/api/v1/deployments/d"
+BYTES = {"Content-Type": "application/octet-stream"}
+SPEC = {
+    "id": "d",
+    "functions": [
+        {"name": "counter", "nodes": ["a"]},
+        {"name": "maths", "nodes": ["b", "a"], "count": 2},
+        {"name": "echo", "nodes": ["b"]},
+    ],
+    "chains": [
+        {"name": "aba", "steps": ["counter/spin", "maths/twice", "counter/count"]},
+        {"name": "text", "steps": ["maths/pair", "echo"]},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[list[RunningNode]]:
+    built(HOST)
+    first, second = start_node(HOST, "--ep", "a"), start_node(HOST, "--ep", "b")
+    found = [next(first), next(second)]
+    yield found
+    for each in (first, second):
+        next(each, None)
+
+
+@pytest.fixture(scope="module")
+def server(nodes: list[RunningNode], tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetServer]:
+    """A server with the deployment `d` on the nodes a and b."""
+    with fleet_server(tmp_path_factory.mktemp("fleet") / "fleet.db") as server:
+        prepare(server, nodes)
+        made = server.request("PUT", D, json=SPEC)
+        assert made.status_code == 201, made.text
+        settled = server.request("GET", f"{D}/progress?wait_s=60").json()
+        assert settled["phase"] == "ready", settled
+        yield server
+
+
+def prepare(server: FleetServer, nodes: list[RunningNode]) -> None:
+    for each in nodes:
+        assert server.request("POST", NODES, json={"uri": each.uri}).status_code in (200, 201)
+    for name, data in (
+        ("counter", counter()),
+        ("maths", module(MATHS, "maths")),
+        ("echo", module(ECHO, "echo")),
+    ):
+        put = server.request(
+            "PUT", f"/api/v1/functions/{name}", data=data, headers={"Content-Type": "application/wasm"}
+        )
+        assert put.status_code in (200, 201), put.text
+
+
+def ended(server: FleetServer, rid: str) -> dict[str, Any]:
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        found: dict[str, Any] = server.request("GET", f"/api/v1/requests/{rid}?wait_s=20").json()
+        if found["state"] not in ("queued", "running") or time.monotonic() > end:
+            return found
+
+
+def problem(answer: Any, status: int, kind: str) -> None:
+    assert answer.status_code == status, answer.text
+    assert answer.json()["type"].endswith(f"/{kind}"), answer.text
+
+
+# ---- HTTP ----
+
+
+def test_a_deployments_function_at_once(server: FleetServer) -> None:
+    answer = server.request("POST", f"{D}/functions/maths/twice", json=[21])
+    assert answer.status_code == 200 and answer.json()["value"] == 42
+    data = bytes(range(256))
+    answer = server.request("POST", f"{D}/functions/echo", data=data, headers=BYTES)
+    assert answer.status_code == 200 and answer.content == data
+    problem(server.request("POST", "/api/v1/deployments/x/functions/y"), 404, "unknown-deployment")
+    problem(server.request("POST", f"{D}/functions/y"), 404, "unknown-target")
+    problem(server.request("POST", f"{D}/functions/maths/none"), 404, "unknown-target")
+    problem(server.request("POST", f"{D}/functions/maths/twice", json=[]), 422, "input")
+    problem(server.request("POST", f"{D}/functions/echo", json=[1]), 415, "wrong-body")
+    problem(server.request("POST", f"{D}/functions/maths/trap", json=[1]), 500, "trap")
+
+
+def test_queued_and_read_back(server: FleetServer) -> None:
+    for options in ({"path": "?queued=true"}, {"path": "", "headers": {"Prefer": "respond-async, wait=1"}}):
+        path = f"{D}/functions/maths/pair{options.pop('path')}"
+        accepted = server.request("POST", path, json=[3], **options)
+        assert accepted.status_code == 202, accepted.text
+        assert accepted.headers["preference-applied"] == "respond-async"
+        where = accepted.headers["location"]
+        found = ended(server, accepted.json()["id"])
+        assert where == f"/api/v1/requests/{found['id']}"
+        assert found["state"] == "done" and found["result"]["value"] == [3, 4] and found["error"] is None
+        assert [(hop["node"], hop["outcome"]) for hop in found["hops"]] == [("b", "done")]
+        assert server.request("GET", f"{where}/result").json()["value"] == [3, 4]
+        assert server.request("DELETE", where).status_code == 204
+        problem(server.request("GET", where), 404, "unknown-request")
+
+
+def test_a_chain_at_once_and_queued(server: FleetServer) -> None:
+    answer = server.request("POST", f"{D}/chains/text", json=[3])
+    assert answer.status_code == 200 and answer.content == b"[3,4]"
+    found = server.request("GET", answer.headers["location"]).json()
+    assert found["target"] == {"deployment": "d", "chain": "text"} and found["steps"] == [
+        "maths/pair",
+        "echo",
+    ]
+    assert [hop["function"] for hop in found["hops"]] == ["maths/pair", "echo/echo"]
+    assert found["result"] == {
+        "bytes": 5,
+        "href": answer.headers["location"] + "/result",
+        "ms": found["result"]["ms"],
+    }
+    accepted = server.request("POST", f"{D}/chains/aba?queued=true", json=[100])
+    assert [hop["node"] for hop in ended(server, accepted.json()["id"])["hops"]] == ["a", "b", "a"]
+    problem(server.request("POST", f"{D}/chains/none"), 404, "unknown-target")
+
+
+def test_a_chain_that_never_fits_is_not_admitted(server: FleetServer) -> None:
+    spec = {**SPEC, "id": "e", "chains": [{"name": "no", "steps": ["maths/half", "maths/twice"]}]}
+    refused = server.request("PUT", "/api/v1/deployments/e", json=spec)
+    assert refused.status_code in (409, 422), refused.text
+    assert "result 1 is f64, the parameter i32" in refused.text
+
+
+def test_the_error_of_a_request_is_its_result(server: FleetServer) -> None:
+    accepted = server.request("POST", f"{D}/functions/maths/trap?queued=true", json=[1])
+    found = ended(server, accepted.json()["id"])
+    assert found["state"] == "failed" and found["error"]["type"].endswith("/trap")
+    assert found["error"]["node"]["trap"] == "unreachable"
+    problem(server.request("GET", f"/api/v1/requests/{found['id']}/result"), 500, "trap")
+
+
+def test_cancel_by_http(server: FleetServer) -> None:
+    accepted = server.request("POST", f"{D}/functions/counter/once?queued=true&id=stop", json=[200_000_000])
+    assert accepted.json()["id"] == "stop"
+    problem(server.request("GET", "/api/v1/requests/stop/result"), 409, "not-finished")
+    cancelled = server.request("DELETE", "/api/v1/requests/stop")
+    assert cancelled.status_code == 200 and cancelled.json()["state"] == "cancelled"
+    problem(server.request("GET", "/api/v1/requests/stop/result"), 410, "cancelled")
+    time.sleep(2)
+
+
+def test_wrong_queries(server: FleetServer) -> None:
+    for query in ("limit=0", "limit=x", "limit=nan", "state=x", "before=a/b", "other=1"):
+        assert server.request("GET", f"/api/v1/requests?{query}").status_code in (400, 422), query
+    path = f"{D}/functions/maths/twice"
+    for query in ("queued=yes", "timeout_s=0", "id=x", "timeout_s=301"):
+        assert server.request("POST", f"{path}?{query}", json=[1]).status_code == 400, query
+    assert server.request("POST", f"{path}?queued=true&timeout_s=3600", json=[1]).status_code == 202
+    problem(server.request("POST", f"{path}?queued=true", json=[]), 422, "input")
+
+
+# ---- CoAP ----
+
+
+def ask(
+    server: FleetServer, *path: str, query: tuple[str, ...], payload: bytes, ct: int | None = None
+) -> Reply:
+    async def post() -> Reply:
+        target = parse_target(server.coap)
+        async with CoapClient(target.host, target.port) as client:
+            request = Request(messages.POST, ("rpc", *path), payload, query=query, content_format=ct)
+            try:
+                return await client.request(request, repeatable=False)
+            except PushRejected as refused:
+                return refused.reply
+
+    return asyncio.run(post())
+
+
+def test_a_node_asks_for_calls(server: FleetServer) -> None:
+    before = server.request("POST", f"{D}/functions/counter/get").json()["value"]
+    made = ask(server, "counter", "count", query=("from=a", "f=counter"), payload=b"[5]")
+    assert (made.code, made.content_format) == (messages.CREATED, 0)
+    first = ended(server, made.payload.decode())
+    assert first["state"] == "done" and first["result"]["value"] == before + 5 and first["led_by"] == 0
+    told = Context(7, time.time() + 30, first["id"]).text
+    made = ask(server, "counter", "count", query=("from=b", f"x={told}"), payload=cbor2.dumps([6]), ct=60)
+    second = ended(server, made.payload.decode())
+    assert second["state"] == "done" and second["led_by"] == 7 and second["parent"] == first["id"]
+    assert second["deadline_at"] < time.time() + 30
+    made = ask(server, "text", query=("from=b",), payload=b"[1]")
+    assert ended(server, made.payload.decode())["target"] == {"deployment": "d", "chain": "text"}
+    assert server.request("POST", f"{D}/functions/counter/get").json()["value"] == before + 11
+
+
+def test_what_a_node_may_not_ask(server: FleetServer) -> None:
+    now = time.time()
+    cases = [
+        ((), "counter", b"", messages.BAD_REQUEST),
+        (("from=a", "y=1"), "counter", b"", messages.BAD_REQUEST),
+        (("from=a", "x=?"), "counter", b"", messages.BAD_REQUEST),
+        (("from=a",), "counter", b"[1]", messages.NOT_FOUND),  # it has no default export
+        (("from=nobody",), "counter", b"[1]", messages.FORBIDDEN),
+        (("from=a",), "nothing", b"[1]", messages.NOT_FOUND),
+        (("from=a", "f=nothing"), "counter", b"[1]", messages.NOT_FOUND),
+        (("from=a",), "echo", bytes(64 * 1024 + 1), messages.TOO_LARGE),
+        (("from=a", f"x={Context(17, now + 20, 'x').text}"), "counter", b"[1]", 0xA8),
+        (("from=a", f"x={Context(1, now - 2, 'x').text}"), "counter", b"[1]", 0xA4),
+    ]
+    for query, name, payload, code in cases:
+        reply = ask(server, name, query=query, payload=payload)
+        assert reply.code == code, (query, name, reply)
+        assert reply.content_format == messages.FORMAT_PROBLEM
+
+
+# ---- kill -9 ----
+
+
+def test_a_server_killed_in_the_middle_of_200_jobs(nodes: list[RunningNode], tmp_path: Path) -> None:
+    """Started again, it finishes them: each has its right answer, or, where it began and may not be repeated, says that
+    it may have run. The counter on the node shows that nothing ran twice that may not."""
+    data = tmp_path / "fleet.db"
+    with fleet_server(data) as server:
+        prepare(server, nodes)
+        assert server.request("PUT", f"{NODES}/a/functions/tally", json={"function": "counter"}).ok
+        assert server.request("POST", f"{NODES}/a/functions/tally/get").json()["value"] == 0
+
+        def submit(number: int) -> str:
+            export = "once" if number % 2 else "spin"
+            path = f"{NODES}/a/functions/tally/{export}?queued=true&timeout_s=300"
+            accepted = server.request("POST", path, json=[TURNS])
+            assert accepted.status_code == 202, accepted.text
+            return str(accepted.json()["id"])
+
+        with ThreadPoolExecutor(8) as pool:
+            sent = list(pool.map(submit, range(JOBS)))
+        while (finished := sum(each["state"] == "done" for each in listed(server))) < JOBS // 4:
+            time.sleep(0.05)
+        server.process.send_signal(signal.SIGKILL)
+        server.process.communicate()
+    assert finished < JOBS * 3 // 4, "it was too quick to be killed in the middle"
+    with fleet_server(data) as server:
+        states: dict[str, int] = {}
+        for number, rid in enumerate(sent):
+            found = ended(server, rid)
+            states[found["state"]] = states.get(found["state"], 0) + 1
+            wanted = ("done", "may-have-run") if number % 2 else ("done",)
+            assert found["state"] in wanted, json.dumps(found)
+        value = server.request("POST", f"{NODES}/a/functions/tally/get").json()["value"]
+        hops = [hop for each in listed(server) for hop in each["hops"]]
+        again = sum(hop["outcome"] == "server ended" and hop["function"] == "tally/spin" for hop in hops)
+        print(
+            f"{finished} were done when it was killed; then {states}, {again} repeated; the counter: {value}"
+        )
+        assert states["done"] + states.get("may-have-run", 0) == JOBS
+        # Each run adds 1. Of those that were in the middle nobody knows; the repeatable ones of them ran again.
+        assert states["done"] <= value <= JOBS + again
+        once = [hop for hop in hops if hop["function"] == "tally/once" and hop["outcome"] != "busy"]
+        assert len(once) == JOBS // 2  # no call that may not be repeated was sent twice
+
+
+def listed(server: FleetServer) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = server.request("GET", "/api/v1/requests?limit=200").json()["requests"]
+    return found
