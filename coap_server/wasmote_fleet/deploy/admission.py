@@ -107,9 +107,9 @@ def admit(picture: Picture) -> None:
             reasons = {id: reason for id, reason in reasons.items() if id in function.nodes}
         found = [target.node for target in chosen[function.name]]
         count = 1 if function.count is None else function.count
-        there = [id for id in nodes if id not in reasons and picture.nodes[id].there]
+        there = [id for id in nodes if id not in why[function.name] and picture.nodes[id].there]
         for id in nodes:
-            if id not in reasons and not picture.nodes[id].there:
+            if id not in why[function.name] and not picture.nodes[id].there:
                 reasons[id] = f"it fits, but is {picture.nodes[id].state}"
         if len(found) >= count and there:
             continue

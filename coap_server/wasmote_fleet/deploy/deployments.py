@@ -292,6 +292,10 @@ class Deployments:
         }
         return sorted(found)
 
+    def records(self) -> Mapping[str, Mapping[str, Placed]]:
+        """What is on nodes because of deployments, as this server knows it: by node, then by name there."""
+        return self._mirror.placed
+
     async def pinned(self, digest: str) -> bool:
         """Whether a deployment, or what runs because of one, refers to this module."""
         for deployment in self._mirror.deployments.values():

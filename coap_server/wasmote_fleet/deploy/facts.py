@@ -10,7 +10,7 @@ from typing import Any
 
 from wasmote.errors import WasmoteError
 from wasmote_fleet.deploy.hands import Hands
-from wasmote_fleet.deploy.placement import NodeFacts
+from wasmote_fleet.deploy.placement import DEFAULT_STACK_BYTES, NodeFacts
 from wasmote_fleet.deploy.records import Boot, Placed, PlacedState
 from wasmote_fleet.engine import Clock
 from wasmote_fleet.registry import NodeView, Registry
@@ -90,7 +90,8 @@ class Facts:
                 ram_free = ram["free"] - later
             if isinstance(flash, Mapping) and isinstance(flash.get("free"), int):
                 flash_free = flash["free"]
-        limits = record.device.get("limits")
+        limits, defaults = record.device.get("limits"), record.device.get("defaults")
+        stack = defaults.get("stack") if isinstance(defaults, Mapping) else None
         return NodeFacts(
             record.id,
             view.state,
@@ -106,6 +107,7 @@ class Facts:
             count,
             bool(record.device),
             record.since,
+            stack if isinstance(stack, int) else DEFAULT_STACK_BYTES,
         )
 
 

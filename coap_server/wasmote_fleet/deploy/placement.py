@@ -24,7 +24,8 @@ THERE = (State.UP, State.SILENT, State.UNKNOWN, State.JOINED)
 class NodeFacts:
     """A node as placement sees it. boot: None while it was not heard of. ram_free, flash_free: as it last said, None
     if it was not asked; totals are None if not known. limits: of /d. functions: how many it has, as far as known.
-    known: it has said what it can do. since: when it got its state."""
+    known: it has said what it can do. since: when it got its state. stack:
+    bytes of a module that does not say."""
 
     id: str
     state: State = State.UP
@@ -40,6 +41,7 @@ class NodeFacts:
     functions: int = 0
     known: bool = True
     since: float = 0.0
+    stack: int = DEFAULT_STACK_BYTES
 
     @property
     def there(self) -> bool:
@@ -123,7 +125,7 @@ def _over_a_limit(needs: Needs, limits: Mapping[str, int]) -> str:
 def ram_needed(function: FunctionSpec, needs: Needs, node: NodeFacts, known: int = 0) -> int:
     """Bytes of a node's pool that it takes at least. known: as a node measured it."""
     in_pool = needs.size if node.flash_total is None else 0
-    stack = DEFAULT_STACK_BYTES if needs.stack is None else needs.stack
+    stack = node.stack if needs.stack is None else needs.stack
     return max(function.where.ram, known, in_pool + needs.memory + stack)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from wasmote.adapters.validator import Validator
 from wasmote.node import Node
 from wasmote.protocol.section import with_section
 from wasmote_fleet.deploy import Deployments, Phase, Progress, parse_mapping
+from wasmote_fleet.deploy.facts import boot_of
 from wasmote_fleet.engine import Engine, open_engine
 from wasmote_fleet.gateway.calls import Gateway
-from wasmote_fleet.registry import Registry, State
+from wasmote_fleet.registry import Change, Registry, State
 from wasmote_fleet.repository import Repository
 
 BEAT_S = 0.4
@@ -55,12 +56,12 @@ class DeployWorld:
             while (view := self.registry.get(id)) is None or view.state is not state:
                 await self.registry.news()
 
-    async def publish(self, app: str, version: str = "1", *, heap: int | None = None) -> str:
-        """An app of wasm_apps as this version, which is another module; its digest. heap: bytes of it."""
+    async def publish(self, app: str, version: str = "1", **quotas: int) -> str:
+        """An app of wasm_apps as this version, which is another module; its digest. quotas: of its section."""
         loaded = apps.load(app)
         assert loaded.section is not None
-        changes: dict[str, Any] = {"version": version} | ({} if heap is None else {"heap": heap})
-        module = with_section(loaded.data, dataclasses.replace(loaded.section, **changes))
+        section = dataclasses.replace(loaded.section, version=version, **quotas)  # type: ignore[arg-type]
+        module = with_section(loaded.data, section)
         return (await self.repository.publish(loaded.name, module)).module.digest
 
     async def apply(self, id: str, *functions: dict[str, Any], **rest: Any) -> Progress:
@@ -74,6 +75,37 @@ class DeployWorld:
                 if found.phase is phase and ready in (None, found.ready):
                     return found
         raise AssertionError(f"{id} did not become {phase}")
+
+    async def until_wave(self, id: str, number: int) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            async for found in self.deployments.progress(id):
+                if found.wave >= number:
+                    return
+
+    async def until_rebooted(self, id: str) -> None:
+        """Until it was heard of again, in another boot than when its functions were last seen."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                view = self.registry.get(id)
+                boots = {placed.boot for placed in self.deployments.records().get(id, {}).values()}
+                if view is not None and view.state is State.UP and boot_of(view) not in boots:
+                    return
+                events = [event.kind async for event in self.registry.events(wait=False) if event.node == id]
+                if Change.REBOOTED in events:
+                    return
+                await asyncio.sleep(0.1)
+
+    async def until_gone(self, node: str, name: str) -> None:
+        """Until no deployment has, or had, a function there."""
+        await eventually(lambda: name not in self.deployments.records().get(node, {}), f"{name} goes")
+
+
+async def eventually(true: Callable[[], bool], what: str) -> None:
+    """Wait until it is so."""
+    end = asyncio.get_running_loop().time() + PATIENCE_S
+    while not true():
+        assert asyncio.get_running_loop().time() < end, f"not in {PATIENCE_S} s: {what}"
+        await asyncio.sleep(0.05)
 
 
 @contextlib.asynccontextmanager
@@ -97,13 +129,13 @@ async def deploy_world(folder: Path) -> AsyncIterator[DeployWorld]:
 
 
 @contextlib.asynccontextmanager
-async def nodes(*eps: str, options: tuple[str, ...] = ()) -> AsyncIterator[dict[str, Emulator]]:
-    """Host nodes, by their names."""
+async def nodes(*eps: str, port: int = 0, pool: int = 300_000) -> AsyncIterator[dict[str, Emulator]]:
+    """Host nodes, by their names. They may be killed. pool: bytes for functions."""
     board, image = find_board(Project.find(), HOST), built(HOST)
     async with AsyncExitStack() as stack:
         found = {}
         for ep in eps:
-            emulator = Emulator(board, image, arguments=["--ep", ep, *options])
+            emulator = Emulator(board, image, udp_port=port, arguments=["--ep", ep, "--pool", str(pool)])
             found[ep] = await stack.enter_async_context(emulator)
         yield found
 
