@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from wasmote.adapters.tools import need_tool
 from wasmote.protocol.section import Section, with_section
 
 pytestmark = pytest.mark.slow
+MODULES = Path(__file__).resolve().parents[1] / "integration" / "modules"
 LEASE_S = 4.0
 EXPIRY_LATE_S = 2.0  # of the engine
 NODES = ("a", "b", "c", "d")
@@ -94,7 +96,8 @@ def fill(one: FleetServer, two: FleetServer, nodes: dict[str, RunningNode]) -> N
         adopted = mine.request("POST", "/api/v1/nodes", json={"uri": node.uri})
         assert adopted.status_code == 201, adopted.text
         assert other.request("GET", f"/api/v1/nodes/{name}").status_code == 200
-    for function, module in (("marks", marks()), ("fib", apps.load("fib").data)):
+    echo = with_section(apps.load(str(MODULES / "echo.wat")).data, Section(name="echo", heap=0))
+    for function, module in (("marks", marks()), ("fib", apps.load("fib").data), ("echo", echo)):
         put = one.request(
             "PUT", f"/api/v1/functions/{function}", data=module, headers={"Content-Type": "application/wasm"}
         )
@@ -117,7 +120,7 @@ def test_each_server_reaches_the_nodes_of_both(
             for name in NODES:
                 assert call(server, name, "fib/fib", 20).json()["value"] == 6765
                 listed = server.request("GET", f"/api/v1/nodes/{name}/functions").json()["functions"]
-                assert {found["name"] for found in listed} == {"marks", "fib"}
+                assert {found["name"] for found in listed} == {"marks", "fib", "echo"}
                 shown = server.request("GET", f"/api/v1/nodes/{name}/functions/fib").json()
                 assert {export["name"]: export["pure"] for export in shown["exports"]}["fib"]
         # Errors are the same, whoever is asked.
@@ -128,6 +131,13 @@ def test_each_server_reaches_the_nodes_of_both(
             ]
             assert answers[0].status_code == answers[1].status_code >= 400, answers[0].text
             assert answers[0].json() == answers[1].json()
+        # More than a message between servers holds: it arrives all the same, and the node says what it takes.
+        body, octets = bytes(range(256)) * 1200, {"Content-Type": "application/octet-stream"}
+        answers = [
+            server.request("POST", "/api/v1/nodes/a/functions/echo/echo", data=body, headers=octets)
+            for server in (one, two)
+        ]
+        assert [answer.content for answer in answers] == [body, body], answers[1].content[:300]
         unknown = two.request("PUT", "/api/v1/nodes/a/functions/fib", json={"version": "9"})
         assert unknown.status_code == 404
         gone = two.request("DELETE", "/api/v1/nodes/a/functions/fib")
@@ -218,5 +228,9 @@ def test_a_server_dies_in_the_middle_of_calls(nats_server: NatsServer, nodes: di
                     assert seen == 1
                 else:
                     assert seen <= (id in caller.maybe)
+        events = two.request("GET", "/api/v1/events?wait=false&limit=1000").json()["events"]
+        for name in "ab":
+            told = [(event["kind"], event["server"]) for event in events if event["node"] == name]
+            assert told[-2:] == [("unknown", successor), ("up", successor)]
         print(f"two had all nodes after {took_s:.1f} s, lease {LEASE_S} s")
         print("may have run:", {c.node: len(c.maybe) for c in callers if c.maybe})

@@ -208,6 +208,27 @@ async def test_node_an_idempotent_call_without_any_answer_may_have_run(scripted:
     assert sum(seen.method == POST for seen in scripted.complete) == FAST.attempts
 
 
+@pytest.mark.parametrize(("function", "error"), [("add", UnansweredError), ("wc", UnreachableError)])
+async def test_node_that_is_closed_in_the_middle_of_a_call(
+    scripted: ScriptedNode, function: str, error: type[Exception]
+) -> None:
+    """The message was sent, so a call that must not be repeated may have run."""
+    async with udp_server(scripted, drop_replies_to(POST, 99)) as uri:
+        node = Node(uri, tuning=Tuning(ack_timeout_s=10))
+        await node.open()
+        call = node.call("add", [1, 2]) if function == "add" else node.call("wc", input=b"abc")
+        task = asyncio.create_task(call)
+        async with asyncio.timeout(5):
+            while True:
+                if any(seen.method == POST for seen in scripted.complete):
+                    break
+                await asyncio.sleep(0.01)
+        await node.close()
+        with pytest.raises(error):
+            await asyncio.wait_for(task, 5)
+        assert sum(seen.method == POST for seen in scripted.complete) == 1
+
+
 async def test_node_push_resumes_at_the_last_acknowledged_block(
     scripted: ScriptedNode, functions: Functions
 ) -> None:

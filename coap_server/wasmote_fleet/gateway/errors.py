@@ -35,7 +35,9 @@ class DeadlinePassed(WasmoteError):
     def __init__(self, what: str, *, deadline_s: float, began: bool) -> None:
         super().__init__(
             f"{what}: no result within {round(deadline_s, 2):g} s",
-            cause="it may have run, or still run" if began else "it waited for other calls; nothing was sent",
+            cause="it may have run, or still run"
+            if began
+            else "it waited for its turn, or for a server that speaks with the node; nothing was sent",
             next_step="look at the node before you repeat it, or give it more time"
             if began
             else "try again, or give it more time",
