@@ -87,7 +87,8 @@ def fleet_server(data: Path | str, *options: str) -> Iterator[FleetServer]:
             if process.returncode is None:
                 process.send_signal(signal.SIGTERM)
                 try:
-                    assert server.end() == ""
+                    said = server.end()
+                    assert said == "", said
                 except subprocess.TimeoutExpired:
                     process.kill()
                     raise

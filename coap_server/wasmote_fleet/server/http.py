@@ -44,6 +44,8 @@ class PatientProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # For who must not answer at all: request.state.drop() ends the connection.
+        self.app_state = {**self.app_state, "drop": transport.abort}
         self._look_later()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -123,6 +123,7 @@ async def serve(
                 requests=calls,
                 keys=keys,
                 server=settings.name,
+                beat_s=settings.beat_s,
             )
         )
         whisk = await stack.enter_async_context(

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from urllib.parse import quote
 
 from starlette.requests import Request
 
 from wasmote.errors import InputError
 from wasmote_fleet.compat.fetch import Reach
 from wasmote_fleet.compat.wasmiot.app import make_app
+from wasmote_fleet.compat.wasmiot.book import Book
 from wasmote_fleet.compat.wasmiot.devices import FLEET, Devices
 from wasmote_fleet.compat.wasmiot.errors import NotThere
+from wasmote_fleet.compat.wasmiot.orchestrator import Orchestrator
+from wasmote_fleet.compat.wasmiot.orchestrator_http import OrchestratorHttp
 from wasmote_fleet.compat.wasmiot.ports import Ports
 from wasmote_fleet.compat.wasmiot.supervisor import Supervisor
 from wasmote_fleet.compat.wasmiot.supervisor_http import SupervisorHttp
+from wasmote_fleet.compat.wasmiot.uploads import Uploads
 from wasmote_fleet.deploy import Deployments
 from wasmote_fleet.engine import Engine
 from wasmote_fleet.gateway.keys import Keys
@@ -67,8 +73,9 @@ async def serve_wasmiot(
     requests: Requests,
     keys: Keys,
     server: str,
+    beat_s: float,
 ) -> AsyncIterator[Wasmiot | None]:
-    """None without settings. Raises InputError, LocalError."""
+    """None without settings. beat_s: how often supervisors elsewhere are asked. Raises InputError, LocalError."""
     if settings is None:
         yield None
         return
@@ -89,8 +96,9 @@ async def serve_wasmiot(
             sockets.append(bind(at, socket.SOCK_STREAM, "wasmiot", "--wasmiot-nodes"))
         fleet_port = first.getsockname()[1]
         ports = Ports(engine, registry, server, settings.node_ports)
+        reach = Reach((*settings.trusted, *here))
         supervisor = await stack.enter_async_context(
-            Supervisor(engine, repository, deployments, requests, Reach((*settings.trusted, *here)))
+            Supervisor(engine, repository, deployments, requests, reach)
         )
         devices = Devices(registry)
 
@@ -101,7 +109,35 @@ async def serve_wasmiot(
                 raise NotThere("no node has this port", next_step="`wasmote fleet nodes` lists the nodes")
             return node
 
-        routes = SupervisorHttp(supervisor, devices, device_of).routes()
+        def url_of(device: str, peer: str) -> str:
+            port = fleet_port if device == FLEET else ports.port_of(device)
+            host = address_toward(settings.listen.host, peer)
+            host = f"[{host}]" if ":" in host else host
+            if port is None:
+                return f"http://{host}:{fleet_port}/nodes/{quote(device, safe='@%')}"
+            return f"http://{host}:{port}"
+
+        def only_fleet(request: Request) -> None:
+            if device_of(request) != FLEET:
+                raise NotThere("a node is no orchestrator", next_step=f"ask at port {fleet_port}")
+
+        modules = Uploads(engine)
+        orchestrator = await stack.enter_async_context(
+            Orchestrator(
+                engine,
+                modules,
+                Book(engine, devices, reach, url_of),
+                supervisor,
+                devices,
+                reach,
+                beat_s=beat_s,
+                holder=registry.holder,
+            )
+        )
+        routes = [
+            *OrchestratorHttp(engine, modules, orchestrator, only_fleet).routes(),
+            *SupervisorHttp(supervisor, devices, device_of).routes(),
+        ]
         app = make_app(routes, None if local else keys, settings.trusted)
         watching = asyncio.create_task(ports.run())
         stack.push_async_callback(_end, watching)
@@ -131,6 +167,20 @@ async def _end(task: asyncio.Task[None]) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+def address_toward(host: str, peer: str) -> str:
+    """Under which address a peer reaches what listens at host: that, or, where it is any address, the one that packets
+    to the peer leave from. peer "": this machine."""
+    if not ipaddress.ip_address(host).is_unspecified:
+        return host
+    try:
+        kind = socket.AF_INET6 if ipaddress.ip_address(peer or "127.0.0.1").version == 6 else socket.AF_INET
+        with socket.socket(kind, socket.SOCK_DGRAM) as probe:
+            probe.connect((peer or "127.0.0.1", 9))  # sends nothing
+            return str(probe.getsockname()[0])
+    except (OSError, ValueError):
+        return socket.gethostname()
 
 
 def _close(sockets: list[socket.socket]) -> None:

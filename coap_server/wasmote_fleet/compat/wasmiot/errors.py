@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from wasmote.errors import InputError, RefusedError, WasmoteError
 
@@ -16,6 +17,10 @@ class BadBody(InputError):
 
 class CannotRun(RefusedError):
     """The deployment was understood, and this fleet cannot run it."""
+
+
+class Forgotten(CannotRun):
+    """A device that took a deployment knows nothing of it any more."""
 
 
 class NotReady(RefusedError):
@@ -43,3 +48,11 @@ class Failed(WasmoteError):
         )
         self.error = error
         self.made = made
+
+
+class DeployFailed(RefusedError):
+    """A device did not take its part. responses: what each answered."""
+
+    def __init__(self, message: str, *, cause: str, next_step: str, responses: Mapping[str, Any]) -> None:
+        super().__init__(message, cause=cause, next_step=next_step)
+        self.responses = dict(responses)

@@ -27,7 +27,7 @@ class Part:
 
 
 def parse(content_type: str, body: bytes) -> list[Part]:
-    """The parts, in order. Raises BadBody."""
+    """The parts, in order, without those of files that nobody chose. Raises BadBody."""
     found = _BOUNDARY.search(content_type)
     if found is None:
         raise _bad("its Content-Type names no boundary")
@@ -37,7 +37,7 @@ def parse(content_type: str, body: bytes) -> list[Part]:
         raise _bad("its last boundary is missing")
     if len(pieces) - 2 > MAX_PARTS:
         raise _bad(f"it has more than {MAX_PARTS} parts")
-    return [_part(piece) for piece in pieces[1:-1]]
+    return [part for piece in pieces[1:-1] if (part := _part(piece)).filename != ""]
 
 
 def _part(piece: bytes) -> Part:

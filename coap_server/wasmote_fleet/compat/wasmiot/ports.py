@@ -37,7 +37,9 @@ class Ports:
         return self._by_node.get(node)
 
     async def run(self, changed: Callable[[], None] = lambda: None) -> None:
-        """For ever. changed: called when a node got a port, or lost it."""
+        """For ever, if there are ports. changed: called when a node got a port, or lost it."""
+        if not self._ports:
+            return
         entry = await self._engine.kv.get(self._key)
         if entry is not None:
             kept = json.loads(entry.value)

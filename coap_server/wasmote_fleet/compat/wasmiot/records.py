@@ -140,7 +140,10 @@ def orchestrator_key(device: str) -> str:
 
 
 async def holds(engine: Engine, digest: str) -> bool:
-    """Whether a deployment needs this blob: a file that came with it."""
+    """Whether somebody needs this blob: a file that came with a deployment, or one of an uploaded module."""
+    for entry in await engine.kv.entries(f"{ROOT}modules/"):
+        if digest in json.loads(entry.value)["blobs"].values():
+            return True
     for entry in await engine.kv.entries(f"{ROOT}deployments/"):
         if any(digest in files.values() for files in json.loads(entry.value)["files"].values()):
             return True

@@ -100,16 +100,25 @@ class Supervisor:
     # ---- deployments ----
 
     async def deploy(
-        self, device: str, body: object, *, caller: str, nodes: Mapping[str, tuple[str, ...]] | None = None
+        self,
+        device: str,
+        body: object,
+        *,
+        caller: str,
+        nodes: Mapping[str, tuple[str, ...]] | None = None,
+        known: Mapping[str, bytes] | None = None,
     ) -> None:
         """Fetch the modules, and have them run. caller: the address of who asks. nodes: where each module may run, in
-        order of preference; otherwise on the device, or anywhere for the whole fleet. A deployment of the same id is
-        replaced. Raises BadBody, CannotRun, what fetch() raises, and what the fleet's admission says."""
+        order of preference; otherwise on the device, or anywhere for the whole fleet. known: what is at some URLs, so
+        that it is not fetched. A deployment of the same id is replaced. Raises BadBody, CannotRun, NotReady, what
+        fetch() raises, and what the fleet's admission says."""
         plan = bodies.parse(body)
         reach = await self.reach_of(device, caller)
         turns = asyncio.Semaphore(FETCHES_AT_ONCE)
 
         async def get(url: str) -> bytes:
+            if known is not None and url in known:
+                return known[url]
             async with turns:
                 return (await fetch(url, reach=reach, limits=FETCH)).body
 
