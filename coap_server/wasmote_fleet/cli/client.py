@@ -26,11 +26,13 @@ _EXIT_CODES = {
     "unreachable": ExitCode.UNREACHABLE,
     "internal": ExitCode.INTERNAL,
     "storage": ExitCode.LOCAL,
+    "no-place": ExitCode.UNREACHABLE,
+    "too-late": ExitCode.UNREACHABLE,
 }
 _USAGE = {
     "input", "query", "body", "json", "path", "method", "media-type", "too-large", "unknown-node", "unknown-function",
-    "unknown-deployment",
-    "unknown-export", "wrong-body", "node-exists", "version-taken",
+    "unknown-deployment", "unknown-export", "unknown-target", "unknown-request", "request-exists", "wrong-body",
+    "node-exists", "version-taken",
 }  # fmt: skip
 
 

@@ -25,7 +25,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "push": ("push", "install a published function on a node"),
         "deploy": ("deploy", "say what should run where, and see it come about"),
         "deployments": ("deployments", "what is deployed, and how far it is"),
-        "call": ("call", "call a function on a node"),
+        "call": ("call", "call a function of a deployment or on a node, or a chain"),
+        "history": ("history", "queued calls and chains: what became of them, and their results"),
     },
 }
 

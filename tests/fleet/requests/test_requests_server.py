@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +22,7 @@ from requests_world import ECHO, MATHS, counter, module
 from support import HOST, RunningNode, built, start_node
 
 from wasmote.adapters.coap import CoapClient
+from wasmote.errors import ExitCode
 from wasmote.protocol import messages
 from wasmote.protocol.messages import Reply, Request
 from wasmote.protocol.push import PushRejected
@@ -233,6 +238,67 @@ def test_what_a_node_may_not_ask(server: FleetServer) -> None:
         reply = ask(server, name, query=query, payload=payload)
         assert reply.code == code, (query, name, reply)
         assert reply.content_format == messages.FORMAT_PROBLEM
+
+
+# ---- the command line ----
+
+
+def test_the_command_line(server: FleetServer, tmp_path: Path) -> None:
+    def ok(*words: str) -> Any:
+        done = server.cli(*words)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    assert ok("call", "d:maths/twice", "-21")["value"] == -42
+    assert ok("call", "a", "maths/twice", "21")["value"] == 42
+    given, got = tmp_path / "in", tmp_path / "out"
+    given.write_bytes(bytes(range(256)))
+    assert ok("call", "d:echo", "--in", str(given), "--out", str(got))["bytes"] == 256
+    assert got.read_bytes() == given.read_bytes()
+    assert ok("call", "--chain", "d:text", "3")["text"] == "[3,4]"
+    made = ok("call", "d:maths/pair", "3", "--queue", "--id", "by-hand")
+    assert made["id"] == "by-hand"
+    assert ok("history", "by-hand", "-f")["value"] == [3, 4]
+    assert ok("history", "by-hand")["state"] == "done"
+    assert "by-hand" in [each["id"] for each in ok("history", "--deployment", "d", "--state", "done")]
+    assert ok("history", "by-hand", "--rm") == {"removed": "by-hand"}
+    assert server.cli("history", "by-hand").returncode == ExitCode.USAGE
+    trap = ok("call", "d:maths/trap", "1", "--queue")["id"]
+    assert server.cli("history", trap, "-f").returncode == ExitCode.TRAP
+    stop = ok("call", "d:counter/once", "200000000", "--queue")["id"]
+    assert ok("history", stop, "--cancel")["state"] == "cancelled"
+    for words in (("call", "d:"), ("call", "d"), ("call", "d", "x", "--chain"), ("call", "d:x", "--id", "i")):
+        assert server.cli(*words).returncode == ExitCode.USAGE, words
+    time.sleep(2)
+
+
+def test_history_for_people(server: FleetServer) -> None:
+    accepted = server.request("POST", f"{D}/chains/text?queued=true", json=[3])
+    rid = ended(server, accepted.json()["id"])["id"]
+    variables = {**os.environ, "WASMOTE_FLEET": server.http}
+    command = [sys.executable, "-m", "wasmote", "fleet", "history"]
+    shown = subprocess.run([*command, rid], capture_output=True, text=True, check=True, env=variables).stdout
+    assert shown.startswith("d:text: done\n") and "maths/pair on b: done after" in shown
+    assert "result    5 bytes" in shown
+    listed = subprocess.run([*command, "-n", "1"], capture_output=True, text=True, check=True, env=variables)
+    assert rid in listed.stdout and "d:text" in listed.stdout
+    follow = [*command, "-f"]
+    with subprocess.Popen(follow, stdout=subprocess.PIPE, text=True, env=variables) as process:
+        assert process.stdout is not None
+        seen = threading.Event()
+
+        def keep_asking() -> None:
+            # It shows what comes once it looks; when that is, nobody tells.
+            while not seen.wait(1.0):
+                server.request("POST", f"{D}/functions/maths/twice?queued=true", json=[4])
+
+        with ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(keep_asking)
+            line = process.stdout.readline()
+            seen.set()
+            asking.result()
+        process.send_signal(signal.SIGINT)
+        assert "d:maths/twice" in line and line.rstrip().endswith(("queued", "running", "done: 8"))
 
 
 # ---- kill -9 ----
