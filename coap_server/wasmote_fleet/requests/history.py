@@ -20,6 +20,7 @@ class History:
         self._engine = engine
         self._max_kept = max_kept
         self._listening: dict[str, list[asyncio.Event]] = {}
+        self._order: dict[str, int] = {}
         self._ended: set[str] = set()  # ids that tidy() need not read again
 
     async def get(self, rid: str) -> tuple[Request, int]:
@@ -46,10 +47,11 @@ class History:
     ) -> list[Request]:
         """As Requests.list."""
         found: list[Request] = []
-        for key in reversed(await self._engine.kv.keys(records.PREFIX)):
-            if before is not None and key >= records.PREFIX + before:
+        end = None if before is None else (await self._order_of(before), before)
+        for at, rid in reversed(await self._ids()):
+            if end is not None and (at, rid) >= end:
                 continue
-            entry = await self._engine.kv.get(key)
+            entry = await self._engine.kv.get(records.PREFIX + rid)
             if entry is None:
                 continue
             request = records.decode(entry.value)
@@ -61,6 +63,24 @@ class History:
             if len(found) >= limit:
                 break
         return found
+
+    async def _ids(self) -> list[tuple[int, str]]:
+        """When they came, and their ids, the oldest first."""
+        ids = [key.partition("/")[2] for key in await self._engine.kv.keys(records.PREFIX)]
+        order = {rid: await self._order_of(rid) for rid in ids}
+        self._order = order
+        return sorted((at, rid) for rid, at in order.items())
+
+    async def _order_of(self, rid: str) -> int:
+        """When a request came, in milliseconds. Ids that were made here tell; of others it is read once."""
+        made = records.made_at(rid)
+        if made is not None:
+            return made
+        known = self._order.get(rid)
+        if known is None:
+            entry = await self._engine.kv.get(records.PREFIX + rid)
+            known = 0 if entry is None else int(records.decode(entry.value).queued_at * 1000)
+        return known
 
     @contextlib.contextmanager
     def listening(self, rid: str) -> Iterator[asyncio.Event]:
@@ -77,8 +97,7 @@ class History:
     async def tidy(self) -> list[Request]:
         """Forget the oldest that have ended, if there are too many. Returns those that have not ended though their
         deadline passed a while ago: nobody works on them."""
-        keys = await self._engine.kv.keys(records.PREFIX)
-        ids = [key.partition("/")[2] for key in keys]
+        ids = [rid for _, rid in await self._ids()]
         self._ended.intersection_update(ids)
         too_many, lost = len(ids) - self._max_kept, []
         for rid in ids:

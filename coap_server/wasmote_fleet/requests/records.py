@@ -1,7 +1,7 @@
 """Requests as they are kept: one JSON each, `requests/<id>` in the engine's kv. What is larger than INLINE_BYTES is a
 blob, and the record has its digest.
 
-Ids begin with the time, so that their order is that in which they came.
+Ids that are made here begin with the time.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ PREFIX = "requests/"
 INLINE_BYTES = 4096
 KEEP_S = 12 * 3600.0  # after the last change; blobs live longer
 MAX_HOPS_KEPT = 64
+_MADE = re.compile(r"[0-9a-f]{21}")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 # What a call takes: numbers, an input stream, or nothing.
@@ -168,6 +169,11 @@ def decode(value: bytes) -> Request:
 def new_id(now: float) -> str:
     """An id: 11 digits of milliseconds (until the year 2527), 10 at random."""
     return f"{int(now * 1000):011x}{secrets.token_hex(5)}"
+
+
+def made_at(rid: str) -> int | None:
+    """When new_id() made it, in milliseconds; None if somebody else did."""
+    return int(rid[:11], 16) if _MADE.fullmatch(rid) else None
 
 
 def check_id(rid: str) -> str:

@@ -292,7 +292,11 @@ async def test_what_a_dead_server_left(two: World) -> None:
 
 
 async def test_the_history_is_listed_in_pages_and_bounded(two: World) -> None:
-    sent = [(await two.requests.submit(COUNT, [1])).id for _ in range(7)]
+    ids = [None, "zz", None, "00", None, "a", None]  # the order is that of time
+    sent = []
+    for id in ids:
+        sent.append((await two.requests.submit(COUNT, [1], id=id)).id)
+        await asyncio.sleep(0.002)
     for rid in sent:
         await two.requests.wait(rid, DEADLINE_S)
     listed = [each.id for each in await two.requests.list(limit=3)]
