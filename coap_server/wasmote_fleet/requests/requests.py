@@ -102,7 +102,7 @@ class Requests:
         target = Target(deployment=deployment, function=function, export=export)
         step = await self._resolver.step(target, function, export, within_s=deadline_s)
         _check_body(step.text, body, step.export)
-        told = context.Context(0, until, records.new_id(self._engine.clock.time()))
+        told = context.Context(1, until, records.new_id(self._engine.clock.time()))
         return await self._failover.call(step, body, until=until, context=told.text, began=began)
 
     # ---- queued ----
