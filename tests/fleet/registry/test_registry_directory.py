@@ -33,7 +33,8 @@ async def server(engine: Engine) -> AsyncIterator[int]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         port = int(sock.getsockname()[1])
-    context = await aiocoap.Context.create_server_context(site, bind=("127.0.0.1", port))
+    # No TCP, whose port of this number somebody else may have.
+    context = await aiocoap.Context.create_server_context(site, bind=("127.0.0.1", port), transports=["udp6"])
     try:
         yield port
     finally:
