@@ -114,6 +114,8 @@ def test_dev_makes_venv_anew_after_an_interruption(
 
 def test_dev_installs_what_the_fleet_needs_only_for_the_fleet(script: ModuleType) -> None:
     assert script.EXTRA["wasmote"] == "" and script.EXTRA["wasmote fleet"] == "fleet"
+    assert script.EXTRA["wasmote fleet demo"] == "fleet"
+    assert script.NEEDS["wasmote fleet demo"] == script.NEEDS["demo"] and not script.NEEDS["wasmote fleet"]
     # Each extra is served by itself and by the bigger ones.
     assert all(extra in serving and "dev" in serving for extra, serving in script.SERVED_BY.items())
     assert set(script.EXTRA.values()) <= set(script.SERVED_BY)

@@ -8,6 +8,9 @@ from wasmote.cli.lazy import LazyGroup
 
 # Only these lines change when a command is added.
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+    "Start here": {
+        "demo": ("demo", "see a fleet at work: a chain over three nodes, one of which dies"),
+    },
     "Server": {
         "serve": ("serve", "run a fleet server"),
         "status": ("status", "what the server is and has"),
