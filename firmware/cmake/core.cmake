@@ -31,6 +31,7 @@ set(WM_CORE_SOURCES
     src/wasm/host_dht.c
     src/wasm/host_env.c
     src/wasm/host_sys.c
+    src/wasm/host_wasi.c
     src/wasm/host_wasmote.c
     src/wasm/m3_unit.c
     src/wasm/module.c

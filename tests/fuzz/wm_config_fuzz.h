@@ -22,4 +22,5 @@
 #define WM_IMPORT_COMMUNICATION 1 /* all import modules, on every width */
 #define WM_IMPORT_DHT         1
 #define WM_IMPORT_ENV         1
+#define WM_IMPORT_WASI        1
 #define WM_NATIVE_STACK_BYTES (256u * 1024u) /* sanitizers keep wasm3's operations from tail-calling */

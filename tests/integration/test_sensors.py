@@ -28,6 +28,9 @@ SCRIPT = """
 """
 
 
+ALWAYS = ["wasmote", "sys", "communication"]
+
+
 def script(folder: Path, text: str) -> str:
     path = folder / "sensors.txt"
     path.write_text(text)
@@ -44,17 +47,17 @@ async def numbers(node: Node, name: str, *args: float) -> list[float]:
 
 async def test_sensors_of_a_node_are_what_it_offers(tmp_path: Path) -> None:
     async with running(HOST) as uri, Node(uri) as node:
-        assert (await node.device())["imports"] == ["wasmote", "sys", "communication"]
+        assert (await node.device())["imports"] == [*ALWAYS, "wasi_snapshot_preview1"]
         with pytest.raises(RefusedError) as refused:
             await node.push(app("rainfall"), name="rainfall")
         assert refused.value.details["reason"] == "import"
         assert refused.value.details["import"] == ["env", "get_rainfall"]
     with_sensors = script(tmp_path, SCRIPT)
     async with running(HOST, "--sensors", with_sensors) as uri, Node(uri) as node:
-        assert (await node.device())["imports"] == list(MODULES)
+        assert (await node.device())["imports"] == [*MODULES, "wasi_snapshot_preview1"]
     only_warm = script(tmp_path, "0 temperature 20\n0 rainfall 1\n")
     async with running(HOST, "--sensors", only_warm) as uri, Node(uri) as node:
-        assert (await node.device())["imports"] == ["wasmote", "sys", "communication", "env"]
+        assert (await node.device())["imports"] == [*ALWAYS, "env", "wasi_snapshot_preview1"]
 
 
 async def test_sensors_feed_a_flood_warning(tmp_path: Path) -> None:

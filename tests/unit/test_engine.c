@@ -585,7 +585,7 @@ static void test_engine_trap_names(void **state)
     static const char *const names[] = {
         "none", "fuel", "stack-native", "stack-wasm", "memory", "memory-quota", "table", "null-call",
         "signature", "div-zero", "int-overflow", "int-convert", "unreachable", "output", "log", "cancelled",
-        "host", "other",
+        "host", "exit", "other",
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         assert_string_equal(wm_trap_name((enum wm_trap_kind)i), names[i]);

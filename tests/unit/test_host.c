@@ -19,7 +19,7 @@
 static _Alignas(8) uint8_t arena[256 * 1024];
 
 static struct {
-    uint8_t            bytes[2048];
+    uint8_t            bytes[4096];
     struct wm_span     module;
     struct wm_engine  *engine;
     struct wm_call_env env;
@@ -72,9 +72,11 @@ static bool on_tick(void *ctx)
     return ++t.ticks == t.cancel_at;
 }
 
+static const char *file = WM_MODULES_DIR "/host.wasm";
+
 static int open_module(const struct wm_quotas *quotas, struct wm_refused *refused)
 {
-    FILE *f = fopen(WM_MODULES_DIR "/host.wasm", "rb");
+    FILE *f = fopen(file, "rb");
     assert_non_null(f);
     t.module = wm_span(t.bytes, fread(t.bytes, 1, sizeof t.bytes, f));
     fclose(f);
@@ -249,18 +251,142 @@ static void test_host_sensors(void **state)
     assert_true(result == bits(0.5f) && wm_test_sensors[WM_SENSOR_RAINFALL] == 0.5f);
 }
 
+static int setup_wasi(void **state)
+{
+    file = WM_MODULES_DIR "/wasi.wasm";
+    return setup(state);
+}
+
+static uint32_t number(const char *name, const uint64_t *args)
+{
+    uint64_t result;
+    assert_int_equal(invoke(name, args, &result), WM_TRAP_NONE);
+    return (uint32_t)result;
+}
+
+static uint8_t *memory(void)
+{
+    return (uint8_t *)(uintptr_t)wm_engine_memory(t.engine).ptr;
+}
+
+static uint64_t at_64(size_t len)
+{
+    uint64_t value = 0;
+    memcpy(&value, memory() + 64, len);
+    return value;
+}
+
+static void test_host_wasi_streams(void **state)
+{
+    (void)state;
+    assert_int_equal(number("write", ARGS(1, 16, 2)), 0);
+    assert_int_equal(at_64(4), 7);
+    assert_string_equal(t.log, "one|two|");
+    assert_int_equal(number("write", ARGS(2, 16, 0)), 0);
+    assert_int_equal(at_64(4), 0);
+    assert_int_equal(number("write", ARGS(0, 16, 2)), 8);
+    assert_int_equal(number("write", ARGS(3, 16, 2)), 8);
+    assert_int_equal(number("write", ARGS(1, 16, 1025)), 28);
+    t.env.input = wm_span("abcdefgh", 8);
+    assert_int_equal(number("read", ARGS(0, 16, 2)), 0); /* into 0..4 and 4..7 */
+    assert_int_equal(at_64(4), 7);
+    assert_memory_equal(memory(), "abcdefg", 7);
+    assert_int_equal(number("read", ARGS(0, 16, 2)), 0);
+    assert_int_equal(at_64(4), 1);
+    assert_int_equal(number("read", ARGS(0, 16, 2)), 0);
+    assert_int_equal(at_64(4), 0);
+    assert_int_equal(number("read", ARGS(1, 16, 2)), 8);
+    assert_int_equal(number("seek", ARGS(1)), 70);
+    assert_int_equal(number("seek", ARGS(3)), 8);
+    assert_int_equal(number("stat", ARGS(1, 64)), 0);
+    assert_true(at_64(8) == 2 && memory()[72] == 64);
+    assert_int_equal(number("stat", ARGS(3, 64)), 8);
+    assert_int_equal(number("close", ARGS(2)), 0);
+    assert_int_equal(number("close", ARGS(9)), 8);
+}
+
+static void test_host_wasi_takes_as_much_as_the_log(void **state)
+{
+    (void)state;
+    const uint32_t all = 65536 - 128, taken = all < WM_LOG_BYTES ? all : WM_LOG_BYTES;
+    const uint32_t pair[2] = {128, all};
+    memset(memory() + 128, '\n', all);
+    memcpy(memory() + 16, pair, sizeof pair);
+    assert_int_equal(number("write", ARGS(1, 16, 2)), 0);
+    assert_true(at_64(4) == (taken < WM_LOG_BYTES ? taken + 3 : taken));
+    assert_in_range(t.env.fuel_used, 2 + taken / 64, 3 + taken / 64);
+}
+
+static void test_host_wasi_has_no_files(void **state)
+{
+    (void)state;
+    assert_int_equal(number("prestat", ARGS(3)), 8);
+    assert_int_equal(number("open", ARGS(3)), 8);
+    memset(memory() + 64, 0xff, 8);
+    assert_int_equal(number("args", NULL), 0);
+    assert_true(at_64(8) == 0);
+}
+
+static void test_host_wasi_time_and_chance(void **state)
+{
+    (void)state;
+    wm_test_now_ms = 5000;
+    assert_int_equal(number("time", ARGS(1, 64)), 0);
+    assert_true((at_64(8) & 0xffffffffu) == (wm_host_now_ms() * 1000000u & 0xffffffffu));
+    assert_int_equal(number("time", ARGS(0, 64)), 58);
+    memset(memory(), 0, 65536);
+    assert_int_equal(number("random", ARGS(1, 10000)), 0);
+    assert_int_equal(t.ticks, 2);
+    assert_int_equal(memory()[0], 0);
+    assert_int_equal(memory()[10001], 0);
+    size_t zeros = 0;
+    for (size_t i = 1; i < 10001; i++) {
+        zeros += memory()[i] == 0;
+    }
+    assert_in_range(zeros, 0, 120);
+}
+
+static void test_host_wasi_checks_every_address(void **state)
+{
+    (void)state;
+    const uint32_t beyond[2] = {65535, 2};
+    static const uint64_t outside[] = {65529, 65536, 0xffffffffu, 0x80000000u};
+    for (size_t i = 0; i < sizeof outside / sizeof outside[0]; i++) {
+        assert_int_equal(invoke("write", ARGS(1, outside[i], 1), NULL), WM_TRAP_MEMORY);
+        t.env.input = wm_span("abc", 3);
+        t.env.input_off = 0;
+        assert_int_equal(invoke("read", ARGS(0, outside[i], 1), NULL), WM_TRAP_MEMORY);
+        assert_int_equal(invoke("stat", ARGS(1, outside[i]), NULL), WM_TRAP_MEMORY);
+        assert_int_equal(invoke("time", ARGS(1, outside[i]), NULL), WM_TRAP_MEMORY);
+        assert_int_equal(invoke("random", ARGS(outside[i], 8), NULL), WM_TRAP_MEMORY);
+    }
+    memcpy(memory() + 16, beyond, sizeof beyond);
+    assert_int_equal(invoke("write", ARGS(1, 16, 1), NULL), WM_TRAP_MEMORY);
+    assert_int_equal(invoke("read", ARGS(0, 16, 1), NULL), WM_TRAP_MEMORY);
+    assert_int_equal(t.lines, 0);
+}
+
+static void test_host_wasi_begins_and_exits(void **state)
+{
+    (void)state;
+    assert_int_equal(number("begun", NULL), 1);
+    assert_int_equal(invoke("exit", ARGS((uint32_t)-3), NULL), WM_TRAP_EXIT);
+    assert_int_equal(t.env.exit_status, -3);
+    assert_string_equal(wm_trap_name(WM_TRAP_EXIT), "exit");
+}
+
 static void test_host_offers_what_the_node_has(void **state)
 {
     (void)state;
-    static const char *const all[] = {"wasmote", "sys", "communication", "dht", "env"};
-    for (size_t i = 0; i < 5; i++) {
+    static const char *const all[] = {"wasmote", "sys", "communication", "dht", "env", "wasi_snapshot_preview1"};
+    for (size_t i = 0; i < 6; i++) {
         assert_string_equal(wm_host_module(i)->name, all[i]);
     }
-    assert_null(wm_host_module(5));
+    assert_null(wm_host_module(6));
     assert_null(wm_host_find(wm_span_str("sys"), wm_span_str("input")));
     assert_null(wm_host_find(wm_span_str("sy"), wm_span_str("millis")));
     t.no_rain = true;
-    assert_null(wm_host_module(4));
+    assert_null(wm_host_module(5));
     assert_non_null(wm_host_find(wm_span_str("dht"), wm_span_str("getHumidity")));
     struct wm_refused refused;
     assert_int_equal(open_module(&(struct wm_quotas){.fuel = FUEL, .stack_bytes = 2048}, &refused), WM_ERR_UNSUPPORTED);
@@ -283,6 +409,12 @@ int main(void)
         cmocka_unit_test_setup(test_host_checks_every_address, setup),
         cmocka_unit_test_setup(test_host_sensors, setup),
         cmocka_unit_test_setup(test_host_offers_what_the_node_has, setup),
+        cmocka_unit_test_setup(test_host_wasi_streams, setup_wasi),
+        cmocka_unit_test_setup(test_host_wasi_takes_as_much_as_the_log, setup_wasi),
+        cmocka_unit_test_setup(test_host_wasi_has_no_files, setup_wasi),
+        cmocka_unit_test_setup(test_host_wasi_time_and_chance, setup_wasi),
+        cmocka_unit_test_setup(test_host_wasi_checks_every_address, setup_wasi),
+        cmocka_unit_test_setup(test_host_wasi_begins_and_exits, setup_wasi),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

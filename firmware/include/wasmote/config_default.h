@@ -206,6 +206,9 @@
 #ifndef WM_IMPORT_ENV
 #define WM_IMPORT_ENV 0 /* the same, and wm_port_sensor_set */
 #endif
+#ifndef WM_IMPORT_WASI
+#define WM_IMPORT_WASI 0 /* some 2 KB of text; programs for it have megabytes of memory */
+#endif
 
 /* ---- links ---- */
 #ifndef WM_LINKS

@@ -43,6 +43,7 @@
 #define WM_RPCS 16
 #define WM_IMPORT_DHT 1
 #define WM_IMPORT_ENV 1
+#define WM_IMPORT_WASI 1
 
 /* C stack for functions, of the process' 8 MiB. Sanitizers keep the interpreter's frames apart and make each larger. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

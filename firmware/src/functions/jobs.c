@@ -261,10 +261,10 @@ static void fail(struct wm_job *job, enum wm_job_failure failure)
     job->failure = (uint8_t)failure;
 }
 
-/* An application's own error stands in the result of a bytes export. */
-static void take_status(struct wm_job *job, const struct wm_target *target, const uint64_t *results)
+/* An application's own error stands in the result of a bytes export, or is what it has ended itself with. */
+static void take_status(struct wm_job *job, int32_t status)
 {
-    job->status = target->signature.results.len > 0 ? (int32_t)(uint32_t)results[0] : 0;
+    job->status = status;
     if (job->status != 0) {
         fail(job, WM_JOB_STATUS);
     }
@@ -302,6 +302,12 @@ static void take_trap(struct wm_job *job, struct wm_function *fn, enum wm_trap_k
     }
 }
 
+/* A program for WASI runs once from its beginning: the next call gets a fresh instance. */
+static bool is_program(const struct wm_target *target)
+{
+    return WM_IMPORT_WASI && wm_span_is(target->export.name, "_start");
+}
+
 static void call(struct wm_jobs *js, struct wm_job *job, struct wm_function *fn, struct wm_image *image,
                  const struct wm_target *target)
 {
@@ -336,15 +342,19 @@ static void call(struct wm_jobs *js, struct wm_job *job, struct wm_function *fn,
     js->functions->fuel += env.fuel_used;
     js->functions->calls++;
     job->state = WM_JOB_DONE;
-    if (err) {
+    if (target->bytes && trap == WM_TRAP_EXIT) {
+        take_status(job, env.exit_status);
+        fn->stale = fn->stale || !job->fresh; /* as after any trap */
+    } else if (err) {
         take_trap(job, fn, trap);
         fn->traps++;
         js->functions->traps++;
     } else if (target->bytes) {
-        take_status(job, target, results);
+        take_status(job, target->signature.results.len > 0 ? (int32_t)(uint32_t)results[0] : 0);
     } else {
         take_numbers(js, job, target, results);
     }
+    fn->stale = fn->stale || (is_program(target) && !job->fresh);
 }
 
 static void fail_instance(struct wm_job *job, int err)

@@ -170,6 +170,7 @@ static void trapped(const struct wm_job *job, struct wm_coap_reply *rep)
         [WM_TRAP_LOG] = "more log lines a second than its quota",
         [WM_TRAP_CANCELLED] = "cancelled",
         [WM_TRAP_HOST] = "bad argument to a host function",
+        [WM_TRAP_EXIT] = "it ended itself, and has no result",
     };
     const char *sentence = job->trap < WM_TRAP_OTHER ? sentences[job->trap] : NULL;
     wm_problem_open(rep, WM_COAP_INTERNAL_ERROR, "trap", sentence != NULL ? sentence : "the engine stopped it",

@@ -42,6 +42,7 @@ const char *wm_trap_name(enum wm_trap_kind kind)
         [WM_TRAP_LOG] = "log",
         [WM_TRAP_CANCELLED] = "cancelled",
         [WM_TRAP_HOST] = "host",
+        [WM_TRAP_EXIT] = "exit",
         [WM_TRAP_OTHER] = "other",
     };
     return (size_t)kind < sizeof names / sizeof names[0] ? names[kind] : "other";
@@ -370,16 +371,16 @@ static int instantiate(const struct opening *o, struct wm_engine **out)
     return 0;
 }
 
-static int run_start(const struct opening *o, struct wm_engine *engine, struct wm_call_env *env)
+static bool is_plain(const struct wm_engine *engine, uint32_t function)
 {
-    env->fuel_used = 0;
-    if (engine->module->startFunction < 0 || (o->state != NULL && o->state->resume)) {
-        return 0;
-    }
+    const M3FuncType *type = engine->module->functions[function].funcType;
+    return type->numArgs == 0 && type->numRets == 0;
+}
+
+static int run_once(const struct opening *o, struct wm_engine *engine, uint32_t start, struct wm_call_env *env)
+{
     enum wm_trap_kind trap;
-    const uint32_t start = (uint32_t)engine->module->startFunction;
-    const M3FuncType *type = engine->module->functions[start].funcType;
-    if (type->numArgs != 0 || type->numRets != 0) {
+    if (!is_plain(engine, start)) {
         return refuse(o, WM_REFUSED_INVALID, "the start function has parameters or results");
     }
     if (wm_engine_call(engine, start, NULL, NULL, o->quotas->fuel, env, &trap) != 0) {
@@ -388,6 +389,23 @@ static int run_start(const struct opening *o, struct wm_engine *engine, struct w
         return refuse(o, WM_REFUSED_START, timeout ? "the start function takes too long" : wm_trap_name(trap));
     }
     return 0;
+}
+
+static int run_start(const struct opening *o, struct wm_engine *engine, struct wm_call_env *env)
+{
+    env->fuel_used = 0;
+    if (o->state != NULL && o->state->resume) {
+        return 0;
+    }
+    int err = engine->module->startFunction < 0 ? 0 : run_once(o, engine, (uint32_t)engine->module->startFunction, env);
+#if WM_IMPORT_WASI
+    struct wm_export initialize; /* of a library for WASI, before anything else of it is called */
+    if (err == 0 && wm_module_find_export(o->bytes, wm_span_str("_initialize"), &initialize) == 0 &&
+        initialize.kind == WM_EXTERN_FUNC && is_plain(engine, initialize.item)) {
+        err = run_once(o, engine, initialize.item, env);
+    }
+#endif
+    return err;
 }
 
 int wm_engine_open(struct wm_engine **out, void *arena, size_t arena_bytes, struct wm_span module,

@@ -34,7 +34,7 @@ enum wm_trap_kind {
     WM_TRAP_NONE, WM_TRAP_FUEL, WM_TRAP_STACK_NATIVE, WM_TRAP_STACK_WASM, WM_TRAP_MEMORY,
     WM_TRAP_MEMORY_QUOTA, WM_TRAP_TABLE, WM_TRAP_NULL_CALL, WM_TRAP_SIGNATURE, WM_TRAP_DIV_ZERO,
     WM_TRAP_INT_OVERFLOW, WM_TRAP_INT_CONVERT, WM_TRAP_UNREACHABLE, WM_TRAP_OUTPUT, WM_TRAP_LOG, WM_TRAP_CANCELLED,
-    WM_TRAP_HOST, WM_TRAP_OTHER,
+    WM_TRAP_HOST, WM_TRAP_EXIT, WM_TRAP_OTHER,
 };
 const char *wm_trap_name(enum wm_trap_kind kind); /* as in docs/PROTOCOL.md 6 */
 
@@ -53,7 +53,8 @@ struct wm_call_env {
     void (*rpc)(void *ctx, struct wm_span name, struct wm_span data);
     /* Called every WM_FUEL_SLICE of fuel, and after wm_engine_nudge; true cancels the call. NULL: never. */
     bool (*tick)(void *ctx);
-    uint32_t fuel_used; /* out */
+    uint32_t fuel_used;   /* out */
+    int32_t  exit_status; /* out, with WM_TRAP_EXIT: what the function ended itself with */
     uint8_t  printed_len, printed[WM_CALL_LINE_BYTES]; /* begins empty; see wasm/host_sys.c */
 };
 

@@ -1,5 +1,7 @@
 #include "wasm/host.h"
 
+#include "wasmote/port.h"
+
 static const struct wm_host_module *const modules[] = {
     &wm_host_wasmote,
 #if WM_IMPORT_SYS
@@ -13,6 +15,9 @@ static const struct wm_host_module *const modules[] = {
 #endif
 #if WM_IMPORT_ENV
     &wm_host_env,
+#endif
+#if WM_IMPORT_WASI
+    &wm_host_wasi,
 #endif
 };
 
@@ -40,6 +45,15 @@ const struct wm_host_import *wm_host_find(struct wm_span module, struct wm_span 
     return NULL;
 }
 
+uint64_t wm_host_now_ms(void)
+{
+    static uint32_t last, wraps;
+    const uint32_t now = wm_port_now_ms();
+    wraps += now < last;
+    last = now;
+    return (uint64_t)wraps << 32 | now;
+}
+
 enum wm_trap_kind wm_host_bytes(const struct wm_host_call *call, uint64_t address, uint64_t len, struct wm_span *bytes)
 {
     if ((uint32_t)address + (uint64_t)(uint32_t)len <= call->memory_bytes) {
@@ -52,8 +66,8 @@ enum wm_trap_kind wm_host_bytes(const struct wm_host_call *call, uint64_t addres
 
 enum wm_trap_kind wm_host_end(struct wm_call_env *env)
 {
-#if WM_IMPORT_SYS
-    return wm_host_sys_end(env);
+#if WM_IMPORT_SYS || WM_IMPORT_WASI
+    return wm_host_print_end(env);
 #else
     (void)env;
     return WM_TRAP_NONE;

@@ -32,7 +32,8 @@ struct wm_host_module {
     bool (*present)(void); /* whether the node has the part that it is about; NULL: always */
 };
 
-extern const struct wm_host_module wm_host_wasmote, wm_host_sys, wm_host_communication, wm_host_dht, wm_host_env;
+extern const struct wm_host_module wm_host_wasmote, wm_host_sys, wm_host_communication, wm_host_dht, wm_host_env,
+    wm_host_wasi;
 
 /* The n-th module that this node offers; NULL: there are no more. */
 const struct wm_host_module *wm_host_module(size_t n);
@@ -51,6 +52,12 @@ enum wm_trap_kind wm_host_end(struct wm_call_env *env);
 /* The bytes that an import was given. Returns WM_TRAP_NONE, or the trap for bytes that are not in the instance's memory. */
 enum wm_trap_kind wm_host_bytes(const struct wm_host_call *call, uint64_t address, uint64_t len, struct wm_span *bytes);
 
-enum wm_trap_kind wm_host_sys_end(struct wm_call_env *env);
+/* The port's clock wraps after 49 days; this one does not, if it is asked that often. */
+uint64_t wm_host_now_ms(void);
+
+/* Text for a terminal, which is the node's log (host_sys.c); of more than WM_HOST_PRINT_BYTES, the first of them. Costs fuel. */
+#define WM_HOST_PRINT_BYTES ((uint32_t)WM_LOG_BYTES)
+enum wm_trap_kind wm_host_print(struct wm_call_env *env, struct wm_span text);
+enum wm_trap_kind wm_host_print_end(struct wm_call_env *env);
 
 #endif

@@ -53,10 +53,11 @@ static enum wm_trap_kind end_line(struct wm_call_env *env)
     return env->log(env->ctx, WM_LOG_INFO, text) == 0 ? WM_TRAP_NONE : WM_TRAP_LOG;
 }
 
-static enum wm_trap_kind put(struct wm_call_env *env, struct wm_span text)
+enum wm_trap_kind wm_host_print(struct wm_call_env *env, struct wm_span text)
 {
-    enum wm_trap_kind trap = WM_TRAP_NONE;
-    for (size_t i = 0; i < text.len && trap == WM_TRAP_NONE; i++) {
+    const size_t      len = text.len < WM_HOST_PRINT_BYTES ? text.len : WM_HOST_PRINT_BYTES;
+    enum wm_trap_kind trap = wm_engine_spend((uint32_t)len / FUEL_BYTES) ? WM_TRAP_NONE : WM_TRAP_FUEL;
+    for (size_t i = 0; i < len && trap == WM_TRAP_NONE; i++) {
         const bool end = text.ptr[i] == '\n';
         if (!end) {
             env->printed[env->printed_len++] = text.ptr[i];
@@ -68,7 +69,7 @@ static enum wm_trap_kind put(struct wm_call_env *env, struct wm_span text)
     return trap;
 }
 
-enum wm_trap_kind wm_host_sys_end(struct wm_call_env *env)
+enum wm_trap_kind wm_host_print_end(struct wm_call_env *env)
 {
     return end_line(env);
 }
@@ -78,17 +79,14 @@ static enum wm_trap_kind print(struct wm_host_call *call, uint64_t *cells)
 {
     struct wm_span          text;
     const enum wm_trap_kind trap = wm_host_bytes(call, cells[0], cells[1], &text);
-    if (trap != WM_TRAP_NONE) {
-        return trap;
-    }
-    return wm_engine_spend((uint32_t)text.len / FUEL_BYTES) ? put(call->env, text) : WM_TRAP_FUEL;
+    return trap != WM_TRAP_NONE ? trap : wm_host_print(call->env, text);
 }
 
 static enum wm_trap_kind put_number(struct wm_host_call *call, const uint64_t *cells, const char *format)
 {
     char      text[16];
     const int len = wm_format(text, sizeof text, format, (long)(int32_t)(uint32_t)cells[0]);
-    return put(call->env, wm_span(text, (size_t)len));
+    return wm_host_print(call->env, wm_span(text, (size_t)len));
 }
 
 /* (number), with an end of line */

@@ -1,7 +1,6 @@
 /* host_wasmote.c: `wasmote`, the interface of our own: the streams of a call, the log, time. */
 #include "base/log.h"
 #include "wasm/host.h"
-#include "wasmote/port.h"
 
 /* (ptr, cap) -> n */
 static enum wm_trap_kind input(struct wm_host_call *call, uint64_t *cells)
@@ -56,15 +55,11 @@ static enum wm_trap_kind log_line(struct wm_host_call *call, uint64_t *cells)
     return WM_TRAP_NONE;
 }
 
-/* () -> i64. The port's clock wraps after 49 days; this one does not, if it is asked that often. */
+/* () -> i64 */
 static enum wm_trap_kind millis(struct wm_host_call *call, uint64_t *cells)
 {
     (void)call;
-    static uint32_t last, wraps;
-    const uint32_t now = wm_port_now_ms();
-    wraps += now < last;
-    last = now;
-    cells[0] = (uint64_t)wraps << 32 | now;
+    cells[0] = wm_host_now_ms();
     return WM_TRAP_NONE;
 }
 

@@ -29,6 +29,7 @@ TRAPS = (  # docs/PROTOCOL.md, 6
     "log",
     "cancelled",
     "host",
+    "exit",
     "other",
 )
 

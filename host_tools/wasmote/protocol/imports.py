@@ -1,6 +1,7 @@
 """What functions may import from a node: modules, names and types, as in docs/PROTOCOL.md, 7.
 
-A node lists the modules that it offers in `/d` (`imports`), and has all functions of those.
+A node lists the modules that it offers in `/d` (`imports`), and has all functions of those. Left out here:
+`wasi_snapshot_preview1`, which is WASI's own list.
 """
 
 from __future__ import annotations
