@@ -76,8 +76,8 @@ def turns(server: FleetServer) -> tuple[int, int]:
 
 
 def test_a_to_b_to_a_ends_at_the_hop_limit(server: FleetServer) -> None:
-    """Each function calls the other one, for ever. Nothing locks; after so many calls the server takes no more of them.
-    Every call has its parent and the first one's deadline."""
+    """Each function calls the other one, for ever. Nothing locks; after so many calls the server takes no more of
+    them. Every call has its parent and the first one's deadline."""
     first = server.request("POST", f"{D}/functions/ping/turn?queued=true&timeout_s=40", json=[1])
     assert first.status_code == 202, first.text
     end = time.monotonic() + 60

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 import cbor2
 import pytest
 from fleet_server import FleetServer, fleet_server
+from nats_server import NatsServer
 from requests_world import ECHO, MATHS, counter, module
 from support import HOST, RunningNode, built, start_node
 
@@ -304,47 +306,82 @@ def test_history_for_people(server: FleetServer) -> None:
 # ---- kill -9 ----
 
 
+def load(server: FleetServer, nodes: list[RunningNode]) -> list[str]:
+    """200 jobs, each of some 20 ms, every second one not to be repeated; their ids. Each run counts: `tally` has the
+    runs of those, `other` of the repeatable ones."""
+    prepare(server, nodes)
+    for name in ("tally", "other"):
+        pushed = server.request("PUT", f"{NODES}/a/functions/{name}", json={"function": "counter"})
+        assert pushed.ok, pushed.text
+        assert runs(server, name) == 0  # a new instance
+
+    def submit(number: int) -> str:
+        path = f"{NODES}/a/functions/{'tally/once' if number % 2 else 'other/spin'}?queued=true&timeout_s=300"
+        accepted = server.request("POST", path, json=[TURNS])
+        assert accepted.status_code == 202, accepted.text
+        return str(accepted.json()["id"])
+
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(submit, range(JOBS)))
+
+
+def runs(server: FleetServer, name: str) -> Any:
+    return server.request("POST", f"{NODES}/a/functions/{name}/get").json()["value"]
+
+
+def kill_in_the_middle(server: FleetServer) -> int:
+    """kill -9; how many jobs were done by then."""
+    while (finished := sum(each["state"] == "done" for each in listed(server))) < JOBS // 4:
+        time.sleep(0.05)
+    server.process.send_signal(signal.SIGKILL)
+    server.process.communicate()
+    assert finished < JOBS * 3 // 4, "it was too quick to be killed in the middle"
+    return finished
+
+
+def all_ended_right(server: FleetServer, sent: list[str], finished: int) -> None:
+    """Each has its right answer, or, where it began and may not be repeated, says that it may have run; and nothing of
+    that kind ran twice, as the counter on the node shows."""
+    found = [ended(server, rid) for rid in sent]
+    states = [[each["state"] for each in found[kind::2]] for kind in (0, 1)]
+    assert set(states[0]) == {"done"}, json.dumps([each for each in found[::2] if each["state"] != "done"])
+    assert {each["result"]["value"] for each in found if each["state"] == "done"} == {7}
+    done, maybe = states[1].count("done"), states[1].count("may-have-run")
+    assert done + maybe == JOBS // 2, json.dumps(found[1::2])
+    once, other = runs(server, "tally"), runs(server, "other")
+    print(
+        f"{finished} were done when it was killed. Not repeatable: {done} done, {maybe} may have run, {once} runs. "
+        f"Repeatable: {JOBS // 2} done, {other} runs"
+    )
+    assert done <= once <= JOBS // 2 and other >= JOBS // 2
+    sent_hops = [
+        hop for each in found[1::2] for hop in each["hops"] if hop["outcome"] not in ("busy", "unreachable")
+    ]
+    assert len(sent_hops) == JOBS // 2
+
+
 def test_a_server_killed_in_the_middle_of_200_jobs(nodes: list[RunningNode], tmp_path: Path) -> None:
-    """Started again, it finishes them: each has its right answer, or, where it began and may not be repeated, says that
-    it may have run. The counter on the node shows that nothing ran twice that may not."""
     data = tmp_path / "fleet.db"
     with fleet_server(data) as server:
-        prepare(server, nodes)
-        assert server.request("PUT", f"{NODES}/a/functions/tally", json={"function": "counter"}).ok
-        assert server.request("POST", f"{NODES}/a/functions/tally/get").json()["value"] == 0
-
-        def submit(number: int) -> str:
-            export = "once" if number % 2 else "spin"
-            path = f"{NODES}/a/functions/tally/{export}?queued=true&timeout_s=300"
-            accepted = server.request("POST", path, json=[TURNS])
-            assert accepted.status_code == 202, accepted.text
-            return str(accepted.json()["id"])
-
-        with ThreadPoolExecutor(8) as pool:
-            sent = list(pool.map(submit, range(JOBS)))
-        while (finished := sum(each["state"] == "done" for each in listed(server))) < JOBS // 4:
-            time.sleep(0.05)
-        server.process.send_signal(signal.SIGKILL)
-        server.process.communicate()
-    assert finished < JOBS * 3 // 4, "it was too quick to be killed in the middle"
+        sent = load(server, nodes)
+        finished = kill_in_the_middle(server)
     with fleet_server(data) as server:
-        states: dict[str, int] = {}
-        for number, rid in enumerate(sent):
-            found = ended(server, rid)
-            states[found["state"]] = states.get(found["state"], 0) + 1
-            wanted = ("done", "may-have-run") if number % 2 else ("done",)
-            assert found["state"] in wanted, json.dumps(found)
-        value = server.request("POST", f"{NODES}/a/functions/tally/get").json()["value"]
-        hops = [hop for each in listed(server) for hop in each["hops"]]
-        again = sum(hop["outcome"] == "server ended" and hop["function"] == "tally/spin" for hop in hops)
-        print(
-            f"{finished} were done when it was killed; then {states}, {again} repeated; the counter: {value}"
-        )
-        assert states["done"] + states.get("may-have-run", 0) == JOBS
-        # Each run adds 1. Of those that were in the middle nobody knows; the repeatable ones of them ran again.
-        assert states["done"] <= value <= JOBS + again
-        once = [hop for hop in hops if hop["function"] == "tally/once" and hop["outcome"] != "busy"]
-        assert len(once) == JOBS // 2  # no call that may not be repeated was sent twice
+        all_ended_right(server, sent, finished)
+
+
+def test_one_of_two_servers_killed_in_the_middle_of_200_jobs(
+    nodes: list[RunningNode], nats_server: NatsServer
+) -> None:
+    """The other one takes the node over, and finishes the jobs, of which it had some from the beginning."""
+    data = f"{nats_server.url}#t{secrets.token_hex(6)}"
+    shared = ("--beat", "0.5", "--lease", "4")
+    with (
+        fleet_server(data, "--name", "one", *shared) as one,
+        fleet_server(data, "--name", "two", *shared) as two,
+    ):
+        sent = load(one, nodes)
+        finished = kill_in_the_middle(one)
+        all_ended_right(two, sent, finished)
 
 
 def listed(server: FleetServer) -> list[dict[str, Any]]:
