@@ -178,6 +178,24 @@ def test_cancel_by_http(server: FleetServer) -> None:
     time.sleep(2)
 
 
+def test_too_many_calls_at_once(server: FleetServer) -> None:
+    """Each is done or refused with the time to try again; what was refused did not run."""
+    before = server.request("POST", f"{D}/functions/counter/get").json()["value"]
+    with ThreadPoolExecutor(60) as pool:
+        asked = [
+            pool.submit(server.request, "POST", f"{D}/functions/counter/once", json=[TURNS * 4])
+            for _ in range(60)
+        ]
+        answers = [each.result() for each in asked]
+    done = [each for each in answers if each.status_code == 200]
+    refused = [each for each in answers if each.status_code != 200]
+    assert done and refused
+    for each in refused:
+        problem(each, 429, "no-place")
+        assert int(each.headers["retry-after"]) > 0
+    assert server.request("POST", f"{D}/functions/counter/get").json()["value"] == before + len(done)
+
+
 def test_wrong_queries(server: FleetServer) -> None:
     for query in ("limit=0", "limit=x", "limit=nan", "state=x", "before=a/b", "other=1"):
         assert server.request("GET", f"/api/v1/requests?{query}").status_code in (400, 422), query

@@ -120,8 +120,8 @@ _OR_NULL_NUMBER = {"type": ["number", "null"]}
 _HOW = (
     _query(
         "timeout_s",
-        {"type": "number", "minimum": 0.1, "maximum": 300, "default": 30},
-        "When to give up, in seconds.",
+        {"type": "number", "minimum": 0.1, "maximum": 3600},
+        "When to give up, in seconds; otherwise 30. At most 300, and for queued calls 3600, otherwise 60.",
     ),
     _query("queued", _FLAG, "Accept the call, and answer before it has run."),
     _query(
@@ -139,10 +139,10 @@ _CALL: Json = {
         **_OCTETS,
     },
     "body_required": False,
-    "description": "With `queued=true`, or `Prefer: respond-async`, the answer is 202 and Location, timeout_s up to "
-    "3600, otherwise 60. An export of numbers takes its arguments as a JSON array; an i64 beyond 2^53, NaN and the "
-    "infinities are texts, also in the result. An export of bytes takes and gives application/octet-stream. A call is "
-    "not repeated unless its export is declared pure or idempotent: after 504 it may have run. Status 422 with a type "
+    "description": "With `queued=true`, or `Prefer: respond-async`, the answer is 202 and Location. "
+    "An export of numbers takes its arguments as a JSON array; an i64 beyond 2^53, NaN and the infinities "
+    "are texts, also in the result. An export of bytes takes and gives application/octet-stream. A call is not "
+    "repeated unless its export is declared pure or idempotent: after 504 it may have run. Status 422 with a type "
     "that ends in `application` is the function's own answer.",
 }
 
