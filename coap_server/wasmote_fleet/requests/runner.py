@@ -41,12 +41,16 @@ _HEARTBEAT_S = 3.0  # a third of the queue's visibility
 _TIDY_S = 60.0
 _STOPPING_S = 10.0  # for calls that run when the server stops
 # Before a step that no node could take is tried again, more or less. A node that is only busy will soon have room.
-_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 3.0)
 _MAX_LOST = 5  # servers that ended while they worked on a request
 
 
 class _Moved(Exception):
     """Somebody else wrote the record meanwhile: it was cancelled, or another server took it over."""
+
+
+class _Stopping(Exception):
+    """This server stops: nothing more is begun here."""
 
 
 @dataclass
@@ -69,6 +73,7 @@ class Runner:
         self._workers = workers
         self._running: dict[str, tuple[Job, asyncio.Task[None]]] = {}  # by the job's id
         self._freed = asyncio.Event()
+        self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, queue: Queue) -> None:
@@ -77,7 +82,9 @@ class Runner:
             self._tasks = [asyncio.create_task(work()) for work in (self._lease, self._heartbeat, self._tidy)]
 
     async def close(self) -> None:
-        """Take no more jobs; what runs may end within a while, then it is left to the next server."""
+        """Take no more jobs, and let others have those that did not begin. What runs may end within a while, then it
+        is left to the next server."""
+        self._closing = True
         if self._tasks:
             self._tasks[0].cancel()
             running = [task for _, task in self._running.values()]
@@ -170,12 +177,20 @@ class Runner:
                 await self._queue.ack(job)
             else:
                 await self._queue.nack(job, delay_s=pause_s)
+        except _Stopping:
+            await self._let_go(job)
         except (_Moved, LeaseLost):
             return
         except asyncio.CancelledError:
             raise
         except EngineError as error:
             log.warning("request %s: %s", rid, error)
+
+    async def _let_go(self, job: Job) -> None:
+        try:
+            await self._queue.nack(job)
+        except EngineError as error:
+            log.warning("job %s was not let go, and comes back later: %s", job.id, error)
 
     async def _step(self, work: _Work) -> float | None:
         """Do what the request needs next; after how many seconds the job should come again, None for never."""
@@ -213,6 +228,8 @@ class Runner:
 
     async def _call(self, work: _Work) -> CallResult:
         request = work.request
+        if self._closing:
+            raise _Stopping
         left = request.deadline_at - self._now()
         function, export = request.steps[request.step]
         if left <= 0:
@@ -236,6 +253,8 @@ class Runner:
         body = joints.fitted(step.text, kept, step.export) if request.step else kept
 
         async def began(place: Place, at_place: Export) -> None:
+            if self._closing:
+                raise _Stopping
             now = self._now()
             hop = Hop(
                 request.step,

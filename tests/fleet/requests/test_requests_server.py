@@ -387,6 +387,19 @@ def test_a_server_killed_in_the_middle_of_200_jobs(nodes: list[RunningNode], tmp
         all_ended_right(server, sent, finished)
 
 
+def test_a_server_that_stops_in_the_middle_of_200_jobs(nodes: list[RunningNode], tmp_path: Path) -> None:
+    """In order: what runs ends first, so no job is in doubt, and the next server has the others at once."""
+    data = tmp_path / "fleet.db"
+    with fleet_server(data) as server:
+        sent = load(server, nodes)
+        while (finished := sum(each["state"] == "done" for each in listed(server))) < JOBS // 4:
+            time.sleep(0.05)
+    with fleet_server(data) as server:
+        all_ended_right(server, sent, finished)
+        assert {ended(server, rid)["state"] for rid in sent} == {"done"}
+        assert (runs(server, "tally"), runs(server, "other")) == (JOBS // 2, JOBS // 2)
+
+
 def test_one_of_two_servers_killed_in_the_middle_of_200_jobs(
     nodes: list[RunningNode], nats_server: NatsServer
 ) -> None:
