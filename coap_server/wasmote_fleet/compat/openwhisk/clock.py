@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from wasmote_fleet.compat.openwhisk.alarms import Alarm, AlarmError, due, made, updated
-from wasmote_fleet.compat.openwhisk.invoke import Invoker
 from wasmote_fleet.compat.openwhisk.names import derived_id, key_part
 from wasmote_fleet.compat.openwhisk.store import Doc, Entities
+from wasmote_fleet.compat.openwhisk.tasks import end
 from wasmote_fleet.compat.openwhisk.triggers import Triggers
 from wasmote_fleet.engine import (
     Change,
@@ -34,6 +34,7 @@ _RETRY_S = 1.0
 _LONGEST_S = 3600.0
 
 Tidy = Callable[[], Awaitable[None]]
+Enqueue = Callable[[Doc, str], Awaitable[None]]
 
 
 class Alarms:
@@ -70,12 +71,13 @@ class Alarms:
 
 
 class AlarmClock:
-    """start() and close(). tidy: what else the holder of the lease does now and then."""
+    """start() and close(). enqueue: where a job goes when an alarm is due; one of the same id is known. tidy: what else
+    the holder of the lease does now and then."""
 
-    def __init__(self, engine: Engine, alarms: Entities, invoker: Invoker, tidy: Tidy) -> None:
+    def __init__(self, engine: Engine, alarms: Entities, enqueue: Enqueue, tidy: Tidy) -> None:
         self._engine = engine
         self._alarms = alarms
-        self._invoker = invoker
+        self._enqueue = enqueue
         self._tidy = tidy
         self._holder = f"{socket.gethostname()}-{id(self):x}"
         self._task: asyncio.Task[None] | None = None
@@ -85,8 +87,7 @@ class AlarmClock:
 
     async def close(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end(self._task)
 
     async def _run(self) -> None:
         while True:
@@ -133,9 +134,7 @@ class AlarmClock:
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+            await end(*waits)
         news.clear()
 
     @asynccontextmanager
@@ -162,9 +161,7 @@ class AlarmClock:
                 await task  # raises
             yield task
         finally:
-            for one in (task, waiting):
-                one.cancel()
-            await asyncio.gather(task, waiting, return_exceptions=True)
+            await end(task, waiting)
 
     async def _learn(self, change: Change, known: dict[str, Alarm]) -> None:
         key = change.key.removeprefix(self._alarms.prefix)
@@ -194,6 +191,6 @@ class AlarmClock:
                 "payload": alarm.payload,
                 "then": alarm.delete_after_fire if alarm.feed == "once" else "false",
             }
-            await self._invoker.enqueue_job(job, id)
+            await self._enqueue(job, id)
         with contextlib.suppress(RevisionConflict):  # it was changed meanwhile: that is looked at next
             await self._alarms.replace(key, after.encode(), stored.revision)

@@ -38,14 +38,15 @@ from wasmote_fleet.compat.openwhisk.limits import (
 )
 from wasmote_fleet.compat.openwhisk.names import Name, derived_id
 from wasmote_fleet.compat.openwhisk.store import Doc, Entities, Vault
+from wasmote_fleet.compat.openwhisk.tasks import end
 from wasmote_fleet.engine import Engine, EngineError, Job, LeaseLost, NotFound, Queue, QueuePolicy
 
 log = logging.getLogger("wasmote.fleet.openwhisk")
 
 QUEUE = "openwhisk"
-POLICY = QueuePolicy(visibility_s=30.0, max_deliveries=1000, remember_s=600.0)
+POLICY = QueuePolicy(visibility_s=10.0, max_deliveries=1000, remember_s=600.0)
 PARALLEL = 32  # jobs at a time at this server
-_EXTEND_S = 10.0
+_EXTEND_S = 3.0
 _LEASE_WAIT_S = 5.0
 _RETRY_S = 2.0
 _COUNT_EACH_S = 0.5
@@ -124,8 +125,7 @@ class Invoker:
         """Begin no more jobs; what runs ends, within its time limits."""
         try:
             if self._worker is not None:
-                self._worker.cancel()
-                await asyncio.gather(self._worker, return_exceptions=True)
+                await end(self._worker)
             while running := self._running | self._jobs:
                 await asyncio.wait(running)
         finally:
@@ -369,9 +369,7 @@ class Invoker:
         except EngineError as error:
             log.warning("job %s: %s", job.id, error)  # it comes back, and finds what was done
         finally:
-            for task in (doing, extending):
-                task.cancel()
-            await asyncio.gather(doing, extending, return_exceptions=True)
+            await end(doing, extending)
 
     async def _extend(self, job: Job) -> None:
         while True:

@@ -65,7 +65,7 @@ class OpenWhisk:
             engine.clock,
         )
         self.alarms = Alarms(engine, entities["alarms"], self.triggers)
-        self._alarm_clock = AlarmClock(engine, entities["alarms"], self.invoker, self._tidy)
+        self._alarm_clock = AlarmClock(engine, entities["alarms"], self.invoker.enqueue_job, self._tidy)
         self.invoker.on_fire = self._fired
 
     async def __aenter__(self) -> OpenWhisk:
