@@ -20,7 +20,12 @@ uintptr_t wm_port_stack_limit(void)
     return (uintptr_t)__builtin_frame_address(0) - 1024u * 1024u;
 }
 
-/* No measured module pauses or has a sensor. */
+/* No measured module pauses, throws dice or has a sensor. */
+void wm_port_entropy(void *dst, size_t len)
+{
+    memset(dst, 0, len);
+}
+
 void wm_port_wait(uint32_t max_ms)
 {
     (void)max_ms;

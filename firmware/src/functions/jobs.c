@@ -70,7 +70,9 @@ struct wm_job *wm_jobs_begin(struct wm_jobs *js, struct wm_span function, struct
     job->input_blob = held;
     job->context_len = (uint8_t)context.len;
     if (how == WM_JOB_BORROW) {
+#if WM_IMPORT_COMMUNICATION
         js->context = context.ptr;
+#endif
         job->input = input;
     } else {
         find_input(job);
@@ -237,6 +239,7 @@ static int on_log(void *ctx, int level, struct wm_span text)
 }
 _Static_assert(WM_LOG_RATE_MAX <= UINT32_MAX / 1000 - 1, "on_log calculates in 32 bits");
 
+#if WM_IMPORT_COMMUNICATION
 static void on_rpc(void *ctx, struct wm_span name, struct wm_span data)
 {
     const struct run    *run = ctx;
@@ -247,6 +250,9 @@ static void on_rpc(void *ctx, struct wm_span name, struct wm_span data)
         run->js->rpc(run->js->ctx, job, wm_span(context, job->context_len), name, data);
     }
 }
+#else
+#define on_rpc NULL
+#endif
 
 static bool on_tick(void *ctx)
 {

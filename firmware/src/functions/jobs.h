@@ -65,11 +65,13 @@ struct wm_jobs {
     uint32_t             used; /* places that are not free: searches end after as many */
     struct wm_job        jobs[WM_JOBS];
     uint8_t              reply[WM_COAP_PAYLOAD_BYTES]; /* output of the call that runs or ran last */
-    const uint8_t       *context; /* of the job whose input is borrowed: there is only one, and it runs next */
-    void                *ctx;
-    void (*service)(void *ctx); /* called while a function runs: read the links */
+#if WM_IMPORT_COMMUNICATION
+    const uint8_t *context; /* of the job whose input is borrowed: there is only one, and it runs next */
     /* A function asks for a call of another one. NULL: none can. */
     void (*rpc)(void *ctx, const struct wm_job *job, struct wm_span context, struct wm_span name, struct wm_span data);
+#endif
+    void                *ctx;
+    void (*service)(void *ctx); /* called while a function runs: read the links */
     void (*removed)(void *ctx, const struct wm_job *job); /* called before a finished job makes room for a new one */
 };
 
