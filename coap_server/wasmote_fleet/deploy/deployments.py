@@ -15,7 +15,7 @@ import asyncio
 import builtins
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
 
@@ -384,9 +384,18 @@ class Deployments:
 
     # ---- who reconciles what ----
 
-    def _ring(self) -> None:
+    def _ring(self, ids: Collection[str]) -> None:
+        for id in ids:
+            if id in self._workers:
+                self._workers[id][0].ring()
+        self._tell()
+
+    def _ring_all(self) -> None:
         for worker, _ in self._workers.values():
             worker.ring()
+        self._tell()
+
+    def _tell(self) -> None:
         if self._sweeper is not None:
             self._sweeper[0].ring()
         for bell in self._bells:
@@ -396,7 +405,7 @@ class Deployments:
     async def _follow_nodes(self) -> None:
         while True:
             await self._registry.news()
-            self._ring()
+            self._ring_all()
             await asyncio.sleep(0.01)
 
     async def _follow_leases(self) -> None:

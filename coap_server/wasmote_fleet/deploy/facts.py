@@ -15,7 +15,7 @@ from wasmote_fleet.deploy.records import Boot, Placed, PlacedState
 from wasmote_fleet.engine import Clock
 from wasmote_fleet.registry import NodeView, Registry
 
-ASK_S = 10.0
+ASK_S = 5.0
 FRESH_S = 30.0
 _PARALLEL = 32
 
@@ -46,12 +46,14 @@ class Facts:
         self._said: dict[str, _Said] = {}
         self._slots = asyncio.Semaphore(_PARALLEL)
 
-    async def ask(self, nodes: Iterable[str]) -> bool:
-        """Ask those that have not said lately what they have free; whether anybody was asked."""
+    def unknown(self, nodes: Iterable[str]) -> list[str]:
+        """Those that have not said lately what they have free."""
         now = self._clock.time()
-        wanted = [id for id in nodes if id not in self._said or not now - FRESH_S < self._said[id].at <= now]
-        await asyncio.gather(*(self._ask(id) for id in wanted))
-        return bool(wanted)
+        return [id for id in nodes if id not in self._said or not now - FRESH_S < self._said[id].at <= now]
+
+    async def ask(self, nodes: Iterable[str]) -> None:
+        """Ask those that have not said lately what they have free."""
+        await asyncio.gather(*(self._ask(id) for id in self.unknown(nodes)))
 
     async def _ask(self, id: str) -> None:
         device: Mapping[str, Any] | None = None

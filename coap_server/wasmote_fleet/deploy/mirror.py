@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from wasmote_fleet.deploy.records import DEPLOYMENTS, PLACED, ROLLOUTS, Deployment, Placed, RolloutState
 from wasmote_fleet.engine import (
@@ -22,9 +22,9 @@ _RETRY_S = 1.0
 
 
 class Mirror:
-    """start(), close(). ring: called when something has changed."""
+    """start(), close(). ring: called when something has changed, with the deployments that it concerns."""
 
-    def __init__(self, engine: Engine, ring: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, ring: Callable[[Collection[str]], None]) -> None:
         self._engine = engine
         self._ring = ring
         self._values: dict[str, tuple[bytes, int]] = {}
@@ -140,24 +140,37 @@ class Mirror:
         self._values[key] = value, revision
         if key.startswith(PLACED):
             placed = Placed.decode(key, value)
-            self.placed.setdefault(placed.node, {})[placed.name] = placed
+            of_node = self.placed.setdefault(placed.node, {})
+            concerned = {*_concerned(placed), *_concerned(of_node.get(placed.name))}
+            of_node[placed.name] = placed
+            self._ring(concerned)
         elif key.startswith(DEPLOYMENTS):
             deployment = Deployment.decode(value)
             self.deployments[deployment.id] = deployment
+            self._ring([deployment.id])
         else:
             rollout = RolloutState.decode(value)
             self.rollouts[rollout.id] = rollout
-        self._ring()
+            self._ring([rollout.id])
 
     def _drop(self, key: str) -> None:
         self._values.pop(key, None)
         if key.startswith(PLACED):
             _, node, name = key.split("/")
-            self.placed.get(node, {}).pop(name, None)
+            gone = self.placed.get(node, {}).pop(name, None)
             if not self.placed.get(node):
                 self.placed.pop(node, None)
+            self._ring(_concerned(gone))
         elif key.startswith(DEPLOYMENTS):
-            self.deployments.pop(key.removeprefix(DEPLOYMENTS), None)
+            id = key.removeprefix(DEPLOYMENTS)
+            self.deployments.pop(id, None)
+            self._ring([id])
         else:
-            self.rollouts.pop(key.removeprefix(ROLLOUTS), None)
-        self._ring()
+            id = key.removeprefix(ROLLOUTS)
+            self.rollouts.pop(id, None)
+            self._ring([id])
+
+
+def _concerned(placed: Placed | None) -> tuple[str, ...]:
+    """Others that wait for the name on this node look again by time."""
+    return () if placed is None else (*placed.deployments, *placed.was)

@@ -19,7 +19,7 @@ from wasmote_fleet.engine import Clock, EngineError, Lease
 
 log = logging.getLogger("wasmote.fleet.deploy")
 
-TICK_S = 5.0
+TICK_S = 10.0  # in case something was missed
 LOOK_S = 15.0
 PUSH_S = 120.0
 # While a change rolls, a node that is up and takes it at none of so many tries has failed.
@@ -57,6 +57,7 @@ class Worker:
         self._bell = asyncio.Event()
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._not_before: dict[tuple[str, str], tuple[float, int]] = {}
+        self._asking: asyncio.Task[None] | None = None
 
     def ring(self) -> None:
         """Something has changed."""
@@ -73,9 +74,10 @@ class Worker:
                     return
                 await self._wait(done)
         finally:
-            for task in self._tasks.values():
+            tasks = [*self._tasks.values(), *([self._asking] if self._asking else [])]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _check_lease(self) -> None:
         if self._shared.clock.time() >= self.lease.expires_at:
@@ -101,9 +103,7 @@ class Worker:
         if picture is None:
             return None
         made = plan(picture)
-        new = [step.node for step in made.steps if isinstance(step, Install) and step.new]
-        if await self._shared.facts.ask(new):
-            return Plan((), made.progress, self._shared.clock.time())
+        unknown = self._ask(made)
         self._end_lost(picture)
         own = [step for step in made.steps if not isinstance(step, Install)]
         if own:
@@ -112,10 +112,21 @@ class Worker:
         waits = [made.wake_at] if made.wake_at is not None else []
         for step in made.steps:
             assert isinstance(step, Install)
+            if step.new and step.node in unknown:
+                continue  # whether it has room is being asked
             at = self._begin(step, picture.deployment)
             if at is not None:
                 waits.append(at)
         return Plan(made.steps, made.progress, min(waits, default=None))
+
+    def _ask(self, made: Plan) -> set[str]:
+        """Nodes that would get something new, and have not said lately what they have free: they are asked."""
+        new = (step.node for step in made.steps if isinstance(step, Install) and step.new)
+        unknown = set(self._shared.facts.unknown(new))
+        if unknown and (self._asking is None or self._asking.done()):
+            self._asking = asyncio.create_task(self._shared.facts.ask(unknown))
+            self._asking.add_done_callback(lambda _done: self._bell.set())
+        return unknown
 
     def _end_lost(self, picture: Picture) -> None:
         """A node that is down takes nothing: what waits for its answer gives up, and begins anew when it is back."""

@@ -242,6 +242,21 @@ def test_plan_more_failures_are_borne_where_they_are_allowed() -> None:
     assert having(model) == ["b", "d", "e"]
 
 
+def test_plan_where_some_are_enough_another_node_takes_the_place_of_one_that_refused() -> None:
+    model = fleet("a", "b", "c")
+    model.nodes["a"].refuses.add(A)
+    model.apply(
+        {
+            "id": "d",
+            "functions": [function("f", "a", count=2, nodes=["a", "b", "c"])],
+            "rollout": {"max_failures": 2},
+        }
+    )
+    model.settle()
+    assert having(model) == ["b", "c"]
+    assert model.plan("d").progress.phase is Phase.READY
+
+
 def test_plan_a_node_that_dies_of_the_change_stops_the_rollout_after_a_while() -> None:
     model = fleet(*NODES)
     model.apply({"id": "d", "functions": [function("f", "a", count="all")]})
