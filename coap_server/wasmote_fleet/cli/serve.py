@@ -72,6 +72,16 @@ from wasmote_fleet.server.wasmiot import MAX_NODE_PORTS, WasmiotSettings
     help="Where wasmiot's programs are: they need no key, and are called and fetched from. May be repeated.",
 )
 @click.option(
+    "--wasmiot-orchestrator",
+    metavar="URL",
+    help="Make our devices known to this orchestrator, as wasmiot's supervisor does.",
+)
+@click.option(
+    "--wasmiot-discover",
+    is_flag=True,
+    help="Take in wasmiot's supervisors that announce themselves by mDNS, as far as they are trusted.",
+)
+@click.option(
     "--url-from",
     multiple=True,
     metavar="ADDRESS[/LENGTH]",
@@ -104,6 +114,8 @@ def command(
     wasmiot: str | None,
     wasmiot_nodes: str | None,
     wasmiot_trust: tuple[str, ...],
+    wasmiot_orchestrator: str | None,
+    wasmiot_discover: bool,
     url_from: tuple[str, ...],
     announce: bool,
     announce_webthing: bool,
@@ -126,9 +138,9 @@ def command(
         check_name(name),
         beat_s,
         lease_s,
-        _wasmiot(wasmiot, wasmiot_nodes, wasmiot_trust),
+        _wasmiot(wasmiot, wasmiot_nodes, wasmiot_trust, wasmiot_orchestrator, wasmiot_discover),
         url_from,
-        mdns=MdnsSettings(announce, announce_webthing, mdns_adopt, mdns_addresses),
+        mdns=MdnsSettings(announce, announce_webthing, mdns_adopt, wasmiot_discover, mdns_addresses),
     )
     check_addresses(mdns_addresses)
     if announce_webthing and wasmiot_nodes is None:
@@ -161,19 +173,28 @@ def command(
     asyncio.run(serve(settings, started, session.output.warning))
 
 
-def _wasmiot(listen: str | None, nodes: str | None, trusted: tuple[str, ...]) -> WasmiotSettings | None:
+def _wasmiot(
+    listen: str | None,
+    nodes: str | None,
+    trusted: tuple[str, ...],
+    orchestrator: str | None,
+    discover: bool,
+) -> WasmiotSettings | None:
     """Raises InputError."""
     if listen is None:
-        if nodes is not None or trusted:
+        if nodes is not None or trusted or orchestrator or discover:
             raise InputError(
-                "--wasmiot-nodes and --wasmiot-trust need --wasmiot",
+                "--wasmiot-nodes, --wasmiot-trust, --wasmiot-orchestrator and --wasmiot-discover need --wasmiot",
                 next_step="add --wasmiot 127.0.0.1:5000",
             )
         return None
     for network in trusted:
         parse_network(network)
     return WasmiotSettings(
-        parse_listen(listen, 5000), range(0) if nodes is None else _port_range(nodes), trusted
+        parse_listen(listen, 5000),
+        range(0) if nodes is None else _port_range(nodes),
+        trusted,
+        orchestrator or "",
     )
 
 

@@ -133,7 +133,11 @@ async def serve(
                 FetchedObjects(Reach(settings.urls)),
             )
         )
-        await stack.enter_async_context(run_mdns(settings.mdns, registry, wasmiot.at if wasmiot else None))
+        await stack.enter_async_context(
+            run_mdns(
+                settings.mdns, registry, wasmiot.at if wasmiot else None, wasmiot.found if wasmiot else None
+            )
+        )
         app = make_app(
             engine=engine,
             repository=repository,

@@ -9,7 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from starlette.requests import Request
 
@@ -17,8 +17,9 @@ from wasmote.errors import InputError
 from wasmote_fleet.compat.fetch import Reach
 from wasmote_fleet.compat.wasmiot.app import make_app
 from wasmote_fleet.compat.wasmiot.book import Book
-from wasmote_fleet.compat.wasmiot.devices import FLEET, Devices
+from wasmote_fleet.compat.wasmiot.devices import FLEET, Devices, is_there
 from wasmote_fleet.compat.wasmiot.errors import NotThere
+from wasmote_fleet.compat.wasmiot.joining import Joining
 from wasmote_fleet.compat.wasmiot.orchestrator import Orchestrator
 from wasmote_fleet.compat.wasmiot.orchestrator_http import OrchestratorHttp
 from wasmote_fleet.compat.wasmiot.ports import Ports
@@ -33,6 +34,7 @@ from wasmote_fleet.repository import Repository
 from wasmote_fleet.requests import Requests
 from wasmote_fleet.server.addresses import Address, bind
 from wasmote_fleet.server.http import HttpServer, configured
+from wasmote_fleet.server.mdns import Found
 
 MAX_NODE_PORTS = 256
 _STOPPING_S = 60.0
@@ -41,20 +43,24 @@ _STOPPING_S = 60.0
 @dataclass(frozen=True)
 class WasmiotSettings:
     """listen: for the whole fleet, at the same address as nodes. node_ports: one for each node; empty for none.
-    trusted: addresses and networks of wasmiot's programs, which need no key and may be fetched from and called."""
+    trusted: addresses and networks of wasmiot's programs, which need no key and may be fetched from and called.
+    orchestrator: the URL of one that is to know our devices; "" for none."""
 
     listen: Address
     node_ports: range = range(0)
     trusted: tuple[str, ...] = ()
+    orchestrator: str = ""
 
 
 @dataclass(frozen=True)
 class Wasmiot:
-    """What is served. url: of the whole fleet. host: its IP address. port_of: by a node's id; None for none."""
+    """What is served. url: of the whole fleet. host: its IP address. port_of: by a node's id; None for none. found: is
+    told of supervisors that announce themselves."""
 
     url: str
     host: str
     port_of: Callable[[str], int | None]
+    found: Found
 
     def at(self, node: str) -> tuple[str, int] | None:
         """Where a node is a supervisor of its own."""
@@ -134,9 +140,10 @@ async def serve_wasmiot(
                 holder=registry.holder,
             )
         )
+        supervising = SupervisorHttp(supervisor, devices, device_of)
         routes = [
             *OrchestratorHttp(engine, modules, orchestrator, only_fleet).routes(),
-            *SupervisorHttp(supervisor, devices, device_of).routes(),
+            *supervising.routes(),
         ]
         app = make_app(routes, None if local else keys, settings.trusted)
         watching = asyncio.create_task(ports.run())
@@ -151,8 +158,22 @@ async def serve_wasmiot(
         waiting.cancel()
         if serving.done():
             serving.result()
+        if settings.orchestrator:
+            peer = urlsplit(settings.orchestrator).hostname or ""
+
+            def known() -> dict[str, tuple[str, str]]:
+                """Each node that has a port; without ports, the fleet, once it can do something: an orchestrator reads
+                the description only once."""
+                if not settings.node_ports:
+                    there = any(is_there(view) for view in devices.nodes())
+                    return {FLEET: (f"wasmote-{server}", url_of(FLEET, peer))} if there else {}
+                views = [view for view in devices.nodes() if is_there(view) and ports.port_of(view.record.id)]
+                return {view.record.id: (view.record.ep, url_of(view.record.id, peer)) for view in views}
+
+            joining = Joining(settings.orchestrator, known, supervising.asked)
+            stack.push_async_callback(_end, asyncio.create_task(joining.run()))
         url = f"http://{replace(settings.listen, port=fleet_port)}"
-        yield Wasmiot(url, settings.listen.host, ports.port_of)
+        yield Wasmiot(url, settings.listen.host, ports.port_of, orchestrator.found)
 
 
 async def _stop(http: HttpServer, serving: asyncio.Task[None]) -> None:

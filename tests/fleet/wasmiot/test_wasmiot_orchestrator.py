@@ -43,7 +43,12 @@ class World:
         return answered(requests.request(method, self.url + path, timeout=60, **options), status)
 
     def device(self, name: str) -> dict[str, Any]:
+        name = "wasmote-far" if name == "far" else name
         return next(each for each in self.do("GET", "/file/device") if each["name"] == name)
+
+    def active(self) -> set[str]:
+        found = self.do("GET", "/file/device")
+        return {each["name"].removeprefix("wasmote-") for each in found if each["status"] == "active"}
 
     def module(self, name: str, text: str, functions: dict[str, Any], **files: bytes) -> str:
         """Upload and describe one; its id."""
@@ -91,19 +96,15 @@ def world(tmp_path: Path) -> Iterator[World]:
             stack.callback(_stopped, running)
         options = ("--http", "127.0.0.1:0", "--wasmiot", "127.0.0.1:0", "--beat", str(BEAT_S))
         server = stack.enter_context(fleet_server(tmp_path / "near.db", *options, "--name", "near"))
-        other = stack.enter_context(fleet_server(tmp_path / "far.db", *options, "--name", "far"))
+        url = server.started["wasmiot"]
+        far = ("--name", "far", "--wasmiot-orchestrator", url)
+        other = stack.enter_context(fleet_server(tmp_path / "far.db", *options, *far))
         for at, name in ((server, "a"), (server, "b"), (other, "c")):
             assert at.request("POST", "/api/v1/nodes", json={"uri": nodes[name].uri}).status_code == 201
-        world = World(server, other, server.started["wasmiot"], nodes)
-        until(lambda: all(world.device(name)["status"] == "active" for name in ("a", "b", "fleet")), "nodes")
-        far = other.started["wasmiot"]
-        until(lambda: requests.get(far + "/health", timeout=10).status_code == 200, "far")
-        registration = {
-            "name": "far", "type": "_webthing._tcp.local.", "port": int(far.rpartition(":")[2]), "host": "far.local.",
-            "properties": {"path": "/", "tls": "0", "address": "127.0.0.1"}, "addresses": ["127.0.0.1"],
-        }  # fmt: skip
-        told = requests.post(world.url + "/file/device/discovery/register", json=registration, timeout=30)
-        assert (told.status_code, told.content) == (204, b"")
+        world = World(server, other, url, nodes)
+        # `far` makes itself known to its orchestrator, which asks it for its health then.
+        names = ("a", "b", "fleet", "far")
+        until(lambda: world.active() >= set(names), "all devices")
         yield world
 
 
@@ -119,6 +120,9 @@ def step(device: Any, module: str, func: str = "fibo", **more: Any) -> dict[str,
 
 def test_chains_over_own_nodes_and_a_supervisor_elsewhere(world: World) -> None:
     a, b, far = (world.device(name) for name in ("a", "b", "far"))
+    until(
+        lambda: requests.get(world.other.started["wasmiot"] + "/health", timeout=10).status_code == 200, "far"
+    )
     assert far["description"]["supervisorInterfaces"] == b["description"]["supervisorInterfaces"]
     until(lambda: bool(world.device("far")["health"]), "a beat")
     told = requests.get(world.other.started["wasmiot"] + "/health", timeout=10)
@@ -205,6 +209,18 @@ def test_a_step_moves_when_its_device_goes_and_comes_back_with_it(world: World) 
     assert kept["sequence"][0]["device"] == a["_id"] and kept["goalDeployment"] == [far["_id"]]
     until(lambda: world.device("far")["status"] == "inactive", "two missed beats", 4 * BEAT_S + 5)
     assert world.device("far")["statusLog"][0]["status"] == "inactive"
+
+    # It comes again, where it was: its step goes back to it.
+    data, port = str(world.other.data), world.other.started["wasmiot"].rpartition(":")[2]
+    with fleet_server(Path(data), "--http", "127.0.0.1:0", "--wasmiot", f"127.0.0.1:{port}", "--name", "far"):
+        until(lambda: world.device("far")["status"] == "active", "far is back")
+        until(
+            lambda: world.do("GET", f"/file/manifest/{elsewhere}")["isInFailover"] is False,
+            "the step is back",
+        )
+        said = world.do("POST", f"/execute/{elsewhere}", data={"n": 12})
+        assert (said["result"], said["isInFailover"]) == (["233", None], False)
+        assert f":{port}/request-history/" in said["resultUrl"]
 
     # One of our own nodes: its failover is the fleet's own.
     os.kill(world.nodes["a"].pid, signal.SIGKILL)

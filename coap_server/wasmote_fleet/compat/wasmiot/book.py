@@ -26,6 +26,7 @@ PREFIX = f"{ROOT}devices/"
 BARRED = f"{ROOT}barred/"
 MAX_DEVICES = 1000
 MISSED = 2  # beats
+DESCRIBE = 12  # beats between two looks at what a device can do
 AT_ONCE = 16
 _LOG_KEPT = 50
 _ASK = Limits(max_bytes=256 * 1024, timeout_s=5.0, redirects=0)
@@ -229,11 +230,20 @@ class Book:
             found = json_of(answer)
             if answer.status == 200 and isinstance(found, dict):
                 health = found
+                if device.ok % DESCRIBE == 0:
+                    device = await self._described(device, reach)
                 if answer.headers.get("custom-orchestrator-set") != "true":
                     await register(device)
         except WasmoteError as error:
             log.debug("%s: %s", device.name, error)
         await self._heard(device, health)
+
+    async def _described(self, device: Device, reach: Reach) -> Device:
+        """The device with what it says of itself now: it may be another one since it was started again."""
+        found = replace(device, description=await self._description(device.url, reach))
+        if found.description.get("supervisorInterfaces") != device.description.get("supervisorInterfaces"):
+            await self._engine.kv.put(PREFIX + device.id, _encode(found))
+        return found
 
     async def _heard(self, device: Device, health: dict[str, Any] | None) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

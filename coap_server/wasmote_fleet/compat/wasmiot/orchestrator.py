@@ -95,6 +95,19 @@ class Orchestrator:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
+    async def found(self, name: str, addresses: Sequence[str], port: int) -> None:
+        """A supervisor was announced by mDNS: one of ours, or one to take in."""
+        own = {self.book.url_of(FLEET, address) for address in addresses}
+        own |= {self.book.url_of(view.record.id, a) for view in self._devices.nodes() for a in addresses}
+        if any(f"http://{f'[{a}]' if ':' in a else a}:{port}" in own for a in addresses):
+            return
+        if any(device.name == name and device.there for device in await self.book.all()):
+            return
+        try:
+            await self.book.register({"name": name, "addresses": list(addresses), "port": port}, "")
+        except WasmoteError as error:
+            log.warning("the supervisor '%s' was announced and not taken in: %s", name, error)
+
     # ---- manifests ----
 
     async def create(self, told: Any) -> str:

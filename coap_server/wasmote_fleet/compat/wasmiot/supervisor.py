@@ -147,7 +147,7 @@ class Supervisor:
                 name, prepared(data, name, gives_files=module.name in gives_files)
             )
             info = published.module
-            digests[module.name], names[module.name] = info.digest, f"{name}-{info.digest[:12]}"
+            digests[module.name], names[module.name] = info.digest, _free(name, names)
             for function in plan.functions.values():
                 if function.module == module.name:
                     values.check(function, info)
@@ -167,6 +167,8 @@ class Supervisor:
                         function=plain_name(module.name),
                         digest=digests[module.name],
                         nodes=(nodes or {}).get(module.name, own),
+                        # Deployments that are made of the same module share it on a node, others never collide.
+                        as_name=f"{plain_name(module.name)}-{digests[module.name][:12]}",
                     )
                     for module in plan.modules
                 }.values()
@@ -303,6 +305,14 @@ class Supervisor:
         if digest not in self._modules:
             self._modules[digest] = await self._repository.module(digest)
         return self._modules[digest]
+
+
+def _free(name: str, names: Mapping[str, str]) -> str:
+    """The name, or, where another module of the deployment has it, one like it."""
+    taken, number, found = set(names.values()), 2, name
+    while found in taken:
+        found, number = f"{name}-{number}", number + 1
+    return found
 
 
 def no_deployment() -> NotThere:

@@ -3,6 +3,7 @@ of an address of its own."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote
@@ -66,12 +67,14 @@ def failed(error: WasmoteError, **more: str) -> Response:
 
 
 class SupervisorHttp:
-    """device_of: the device that a request means, by the address that it came to."""
+    """device_of: the device that a request means, by the address that it came to. asked: when, by the event loop's
+    clock, a device's health was last asked for."""
 
     def __init__(self, supervisor: Supervisor, devices: Devices, device_of: Callable[[Request], str]) -> None:
         self._supervisor = supervisor
         self._devices = devices
         self._device_of = device_of
+        self.asked: dict[str, float] = {}
 
     def routes(self) -> list[Route]:
         made: list[Route] = []
@@ -122,6 +125,7 @@ class SupervisorHttp:
     async def _health(self, request: Request) -> Response:
         device = self._device(request)
         found = await self._devices.health(device)
+        self.asked[device] = asyncio.get_running_loop().time()
         known = await self._supervisor.orchestrator(device) is not None
         if found is None and "x-forwarded-for" in request.headers:
             # An orchestrator takes every answer for health, also a 503, and switches over only when there is none.
