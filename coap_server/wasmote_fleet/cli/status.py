@@ -21,6 +21,7 @@ def command(session: Session, server: str, key: str | None) -> None:
         {"what": "nodes", "is": _nodes(status)},
         {"what": "functions", "is": str(status["functions"])},
         {"what": "requests at nodes", "is": str(status["requests_at_nodes"])},
+        {"what": "queued calls", "is": str(status["requests_queued"])},
         {"what": "data", "is": f"{engine['driver']} {engine['version']}, {engine['location']}"},
         {"what": "a write survives", "is": engine["durability"]},
     ]

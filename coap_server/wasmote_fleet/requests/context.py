@@ -35,7 +35,7 @@ class Context:
 
     @property
     def text(self) -> str:
-        return f"{self.hops}.{int(self.until * 1000):x}.{self.request}"
+        return f"{self.hops}.{round(self.until * 1000):x}.{self.request}"
 
 
 def parse(text: str) -> Context:

@@ -209,6 +209,11 @@ class Requests:
         except NotFound:
             raise UnknownRequest(rid) from None
 
+    async def queued(self) -> int:
+        """How many queued calls wait or run, in the whole fleet."""
+        stats = await self._queue.stats()
+        return stats.waiting + stats.leased
+
     async def cancel(self, rid: str) -> Request:
         """End a request; one that has ended stays as it is. A function that runs already is not stopped on its node,
         but what it gives is thrown away, and no further step begins. Raises UnknownRequest, InputError."""
@@ -278,8 +283,7 @@ class Requests:
         now = asyncio.get_running_loop().time()
         if now - self._counted_at > _COUNT_EACH_S:
             self._counted_at = now
-            stats = await self._queue.stats()
-            self._waiting = stats.waiting + stats.leased
+            self._waiting = await self.queued()
         if self._waiting >= self._max_waiting:
             raise Overloaded(
                 "the request was not accepted",

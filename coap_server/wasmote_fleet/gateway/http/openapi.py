@@ -613,6 +613,7 @@ _SCHEMAS: Json = {
             "states": {"type": "object", "additionalProperties": _INTEGER},
             "functions": _INTEGER,
             "requests_at_nodes": _INTEGER,
+            "requests_queued": _INTEGER,
         }
     ),
     "Discovered": _object(

@@ -32,5 +32,6 @@ async def status(request: Request) -> Response:
             "states": {state.value: states.count(state) for state in State},
             "functions": len(await found.repository.latest()),
             "requests_at_nodes": found.gateway.busy,
+            "requests_queued": await found.requests.queued(),
         }
     )
