@@ -79,7 +79,13 @@ async def submit(
             among = [id for id in await places.around(node_id, None) if id == made.target.deployment] or among
     target = await _target(places, node_id, among, name, export)
     return await requests.submit(
-        target, body, deadline_s=known.until - now, convert=True, hops=known.hops, parent=parent
+        target,
+        body,
+        deadline_s=known.until - now,
+        convert=True,
+        hops=known.hops,
+        parent=parent,
+        until=known.until,
     )
 
 

@@ -117,11 +117,13 @@ class Requests:
         convert: bool = False,
         hops: int = 0,
         parent: str | None = None,
+        until: float | None = None,
     ) -> Request:
         """Accept a call: once this returns, it will be done, or its record says why not. id: chosen by the caller, so
         that asking twice is asking once. convert: body may be of the other kind, as between the steps of a chain.
-        hops: how many calls led to this one; parent: the request that one of its functions made it for. Raises
-        UnknownTarget, InputError, WrongBody, Overloaded (nothing was kept), RequestExists, HopLimit."""
+        hops: how many calls led to this one; parent: the request that one of its functions made it for; until: its
+        deadline, instead of deadline_s from now. Raises UnknownTarget, InputError, WrongBody, Overloaded (nothing was
+        kept), RequestExists, HopLimit."""
         if not 0 < deadline_s <= MAX_DEADLINE_S:
             raise InputError(
                 f"no deadline: {deadline_s:g} s", next_step=f"give it up to {MAX_DEADLINE_S:g} seconds"
@@ -141,7 +143,7 @@ class Requests:
             steps,
             records.Stored(None),
             now,
-            now + deadline_s,
+            now + deadline_s if until is None else until,
             hops,
             parent,
         )
