@@ -13,6 +13,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Server": {
         "serve": ("serve", "run a fleet server"),
+        "action-proxy": ("action_proxy", "be the runtime of an OpenWhisk action"),
         "status": ("status", "what the server is and has"),
         "keys": ("keys", "who may do what on a server that others reach"),
         "engine": ("engine", "what keeps the fleet's data, and what an acknowledged write survives"),

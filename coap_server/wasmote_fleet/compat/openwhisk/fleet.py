@@ -48,11 +48,7 @@ class FleetActions:
         self._calls: dict[tuple[str, str], int] = {}  # that tapped ones run, by node and function
 
     async def publish(self, function: str, module: bytes) -> ModuleInfo:
-        """As actions.Fleet. A module without a `wasmote` section gets one, as `wasmote push` gives it."""
-        parsed = parse_module(module)
-        if section_of(parsed) is None:
-            heap = None if parsed.heap_base is None else 0
-            module = with_section(module, Section(name=function, abi=ABI_VERSION, heap=heap))
+        module = as_published(function, module)
         version = hashlib.sha256(module).hexdigest()[:12]
         published = await self._repository.publish(function, module, version=version)
         return published.module
@@ -189,6 +185,15 @@ class FetchedObjects:
         """Raises WasmoteError."""
         limits = Limits(max_bytes=max_bytes, timeout_s=FETCH_TIMEOUT_S)
         return (await fetch(url, reach=self._reach, limits=limits)).body
+
+
+def as_published(function: str, module: bytes) -> bytes:
+    """The module; one without a `wasmote` section gets it, from its exports. Raises InputError."""
+    parsed = parse_module(module)
+    if section_of(parsed) is not None:
+        return module
+    heap = None if parsed.heap_base is None else 0
+    return with_section(module, Section(name=function, abi=ABI_VERSION, heap=heap))
 
 
 async def _nothing(_place: Place, _export: Export) -> None:

@@ -41,6 +41,7 @@ Numbers = list[int | float | str]
 
 UNREADABLE, NO_ARGUMENT, NO_RESULT = -1, -2, -3
 _SHOWN_CHARS = 200
+NO_JSON = "The action did not produce a valid JSON response"
 
 
 class MissingArgument(InputError):
@@ -142,7 +143,7 @@ def _bytes_outcome(output: bytes) -> Outcome:
         shown = output[:_SHOWN_CHARS].decode("utf-8", "replace")
         return failed(
             DEVELOPER_ERROR,
-            "The action did not produce a valid JSON response" + (f": {shown}" if shown else "."),
+            NO_JSON + (f": {shown}" if shown else "."),
         )
     return success(value)
 
