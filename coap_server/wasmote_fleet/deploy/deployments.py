@@ -27,7 +27,7 @@ from wasmote_fleet.deploy.mirror import Mirror
 from wasmote_fleet.deploy.needs import Needs, needs_of
 from wasmote_fleet.deploy.plan import Phase, Picture, Progress, plan
 from wasmote_fleet.deploy.records import DEPLOYMENTS, Deployment, Placed, PlacedState, RolloutState
-from wasmote_fleet.deploy.spec import FunctionSpec, Spec
+from wasmote_fleet.deploy.spec import FunctionSpec, Spec, is_id
 from wasmote_fleet.deploy.sweeper import LEASE, Sweeper
 from wasmote_fleet.deploy.worker import LOOK_S, LeaseGone, Shared, Worker
 from wasmote_fleet.engine import ChangeKind, Engine, EngineError, EngineUnavailable, LeaseLost, SnapshotEnd
@@ -163,11 +163,8 @@ class Deployments:
         """Raises UnknownDeployment."""
         found = self._mirror.deployments.get(id)
         if found is None:
-            entry = (
-                await self._engine.kv.get(DEPLOYMENTS + id)
-                if id and "/" not in id and id.isprintable()
-                else None
-            )
+            # Another server may have it since a moment ago.
+            entry = await self._engine.kv.get(DEPLOYMENTS + id) if is_id(id) else None
             if entry is None:
                 raise UnknownDeployment(f"deployment '{id}'")
             found = Deployment.decode(entry.value)

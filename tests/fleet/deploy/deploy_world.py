@@ -19,7 +19,7 @@ from wasmote.adapters.project import Project
 from wasmote.adapters.validator import Validator
 from wasmote.node import Node
 from wasmote.protocol.section import with_section
-from wasmote_fleet.deploy import Deployments, Phase, Progress, parse_mapping
+from wasmote_fleet.deploy import Deployments, Phase, PlacedState, Progress, parse_mapping
 from wasmote_fleet.deploy.facts import boot_of
 from wasmote_fleet.engine import Engine, open_engine
 from wasmote_fleet.gateway.calls import Gateway
@@ -94,6 +94,15 @@ class DeployWorld:
                 if Change.REBOOTED in events:
                     return
                 await asyncio.sleep(0.1)
+
+    async def until_still(self) -> None:
+        """Until nothing is on its way in or out."""
+
+        def still() -> bool:
+            found = [placed for of_node in self.deployments.records().values() for placed in of_node.values()]
+            return all(placed.state is PlacedState.READY for placed in found)
+
+        await eventually(still, "all is ready")
 
     async def until_gone(self, node: str, name: str) -> None:
         """Until no deployment has, or had, a function there."""

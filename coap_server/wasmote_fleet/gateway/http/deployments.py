@@ -91,6 +91,8 @@ async def progress(request: Request) -> Response:
             if now.settled:
                 break
         return JSONResponse(progress_json(now))
+    if request.method == "HEAD":
+        return Response(media_type=EVENTS)
     if found.streams.open >= WATCHERS:
         raise HttpProblem(
             503,
