@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,10 +66,10 @@ def run_cli(*args: str, variables: dict[str, str] | None = None) -> subprocess.C
 
 
 @contextmanager
-def fleet_server(data: Path | str, *options: str) -> Iterator[FleetServer]:
+def fleet_server(data: Path | str, *options: str, patience: Sequence[str] = ()) -> Iterator[FleetServer]:
     """A server at free ports, stopped afterwards unless it was already. It must not write anything to stderr. data: a
-    file, or nats://HOST."""
-    command = [sys.executable, "-m", "wasmote", "--json", "fleet", "serve", "--data", str(data)]
+    file, or nats://HOST. patience: options of wasmote itself, such as --ack-timeout."""
+    command = [sys.executable, "-m", "wasmote", *patience, "--json", "fleet", "serve", "--data", str(data)]
     for name in ("--coap", "--http"):
         if name not in options:
             command += [name, "127.0.0.1:0"]

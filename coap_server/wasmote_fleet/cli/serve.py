@@ -8,6 +8,7 @@ import click
 
 from wasmote.cli.base import Session
 from wasmote.cli.base import command as base_command
+from wasmote.cli.node import tuning
 from wasmote.errors import InputError
 from wasmote_fleet.cli.data import data_option
 from wasmote_fleet.compat.fetch import parse_network
@@ -127,7 +128,7 @@ def command(
     It listens on this machine only, where it asks for no key. With --http at any other address each request takes a key
     (`wasmote fleet keys add ROLE`), and there must be one. Nodes register by CoAP. When told to stop, it takes no more
     requests and lets those that run end; told again, it drops them. What it acknowledged is in its data, and there
-    again when it starts.
+    again when it starts. `wasmote --ack-timeout SECONDS --max-retransmit N fleet serve`: how patient it is with nodes.
     """
     for network in url_from:
         parse_network(network)
@@ -141,6 +142,7 @@ def command(
         _wasmiot(wasmiot, wasmiot_nodes, wasmiot_trust, wasmiot_orchestrator, wasmiot_discover),
         url_from,
         mdns=MdnsSettings(announce, announce_webthing, mdns_adopt, wasmiot_discover, mdns_addresses),
+        tuning=tuning(session),
     )
     check_addresses(mdns_addresses)
     if announce_webthing and wasmiot_nodes is None:

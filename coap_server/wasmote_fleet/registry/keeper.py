@@ -23,11 +23,12 @@ _TRIES = 4  # messages a beat, so that a lossy line loses few beats
 
 class Link:
     """The way to one node: one client for beats, and, once somebody wants it, one for all the rest. A serial device is
-    opened once for both."""
+    opened once for both. tuning: how patient all is but the beats."""
 
-    def __init__(self, uri: str, beat_s: float) -> None:
+    def __init__(self, uri: str, beat_s: float, tuning: Tuning | None = None) -> None:
         self.uri = uri
         self._beat_s = beat_s
+        self._tuning = tuning
         self._node: Node | None = None
         self._beats: CoapClient | None = None
         self._opening = asyncio.Lock()
@@ -37,7 +38,7 @@ class Link:
         """The node, open; it is the link's, which closes it. Raises WasmoteError."""
         async with self._opening:
             if self._node is None:
-                node = Node(self.uri)
+                node = Node(self.uri, tuning=self._tuning)
                 await node.open()
                 self._node = node
             return self._node
@@ -90,7 +91,7 @@ Report = Callable[["Keeper", list[Change], dict[str, Any] | None, str], Awaitabl
 
 class Keeper:
     """One node. lease: held, and renewed by the registry. report: called with what changed, /d if the node answered,
-    and the cause if it did not. slots: how many nodes are asked at a time."""
+    and the cause if it did not. slots: how many nodes are asked at a time. tuning: as Link has it."""
 
     def __init__(
         self,
@@ -101,10 +102,11 @@ class Keeper:
         report: Report,
         slots: asyncio.Semaphore,
         unknown: bool,
+        tuning: Tuning | None = None,
     ) -> None:
         self.record = record
         self.lease = lease
-        self.link = Link(record.uri, record.beat_s)
+        self.link = Link(record.uri, record.beat_s, tuning)
         self.presence = Presence(
             State.UNKNOWN if unknown else record.state,
             beat_s=record.beat_s,

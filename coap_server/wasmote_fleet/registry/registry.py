@@ -25,7 +25,7 @@ from typing import Any
 
 from wasmote.adapters import discover as discovery
 from wasmote.errors import InputError, UnreachableError
-from wasmote.node import Node
+from wasmote.node import Node, Tuning
 from wasmote.protocol.target import parse_target
 from wasmote_fleet.engine import Change as KeyChange
 from wasmote_fleet.engine import (
@@ -72,15 +72,22 @@ class NodeView:
 class Registry:
     """`async with`, or start() and close(). server: this server's name, 1 to 40 of A-Z a-z 0-9 _ -; holder, which is
     unique for each start, begins with it. beat_s: how often a node is asked that says nothing else. lease_s: how
-    long after a server's death its nodes are taken over."""
+    long after a server's death its nodes are taken over. tuning: how patient calls and transfers are with nodes."""
 
     def __init__(
-        self, engine: Engine, *, server: str = "fleet", beat_s: float = BEAT_S, lease_s: float = LEASE_S
+        self,
+        engine: Engine,
+        *,
+        server: str = "fleet",
+        beat_s: float = BEAT_S,
+        lease_s: float = LEASE_S,
+        tuning: Tuning | None = None,
     ) -> None:
         self.engine = engine
         self.holder = f"{server}-{secrets.token_hex(4)}"
         self._beat_s = beat_s
         self._lease_s = lease_s
+        self._tuning = tuning
         self._records: dict[str, tuple[Record, int]] = {}
         self._registered: dict[str, directory.Registration] = {}
         self._holders: dict[str, str] = {}
@@ -403,7 +410,13 @@ class Registry:
             return
         unknown = id in self._expired
         keeper = Keeper(
-            record, lease, clock=self.engine.clock, report=self._report, slots=self._beats, unknown=unknown
+            record,
+            lease,
+            clock=self.engine.clock,
+            report=self._report,
+            slots=self._beats,
+            unknown=unknown,
+            tuning=self._tuning,
         )
         task = asyncio.create_task(keeper.run())
         task.add_done_callback(lambda done: self._keeper_ended(id, done))

@@ -16,6 +16,7 @@ import uvicorn
 
 from wasmote.adapters.validator import Validator
 from wasmote.errors import InputError
+from wasmote.node import Tuning
 from wasmote_fleet.compat.fetch import Reach
 from wasmote_fleet.compat.openwhisk import routes as openwhisk
 from wasmote_fleet.compat.openwhisk.fleet import FetchedObjects, FleetActions
@@ -49,7 +50,7 @@ class Settings:
     """data: a file, or nats://HOST. name: what other servers of the fleet call this one by. beat_s: how often a node is
     asked whether it is there. lease_s: how long after this server's death others take its nodes over. wasmiot: None
     for none. urls: addresses and networks where the parameter `url` of OpenWhisk's actions may lead, beside public
-    ones."""
+    ones. tuning: how patient calls and transfers are with nodes."""
 
     data: str
     http: Address
@@ -60,6 +61,7 @@ class Settings:
     wasmiot: WasmiotSettings | None = None
     urls: tuple[str, ...] = ()
     mdns: MdnsSettings = field(default_factory=MdnsSettings)
+    tuning: Tuning = field(default_factory=Tuning)
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,13 @@ async def serve(
         stack.callback(http_socket.close)
         http_at = _address_of(http_socket)
         registry = await stack.enter_async_context(
-            Registry(engine, server=settings.name, beat_s=settings.beat_s, lease_s=settings.lease_s)
+            Registry(
+                engine,
+                server=settings.name,
+                beat_s=settings.beat_s,
+                lease_s=settings.lease_s,
+                tuning=settings.tuning,
+            )
         )
         gateway = await stack.enter_async_context(Gateway(registry, repository, validator, engine))
         deployments = await stack.enter_async_context(
