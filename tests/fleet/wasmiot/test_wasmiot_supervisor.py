@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -351,3 +352,35 @@ def test_two_devices_have_their_own_deployments_of_one_id(world: World) -> None:
     world.get("/same/modules/fibo/fibo?param0=3", 404, world.nodes["b"])
     answered(requests.delete(world.nodes["a"] + "/deploy/same", timeout=60))
     world.get("/same/modules/fibo/half?param0=3", url=world.nodes["b"])
+
+
+def test_a_chain_whose_server_is_killed_is_not_sent_twice(tmp_path: Path) -> None:
+    running = start_node(HOST, "--ep", "n")
+    node = next(running)
+    options = ("--http", "127.0.0.1:0", "--wasmiot")
+    with file_server() as files:
+        files.put("/fibo.wasm", wat(FIBO))
+        files.put("/slow/1/modules/next/next", b"{}")
+        to = endpoint(files.url, "1", "next", "next", method="post") | {"path": "/slow/1/modules/next/next"}
+        with fleet_server(tmp_path / "fleet.db", *options, "127.0.0.1:0") as server:
+            assert server.request("POST", "/api/v1/nodes", json={"uri": node.uri}).status_code == 201
+            url = server.started["wasmiot"]
+            _until(lambda: requests.get(url + "/health", timeout=10).status_code == 200, "the node")
+            described = endpoint(url, "1", "fibo", "fibo", method="post")
+            told = body("1", "fibo", "fibo", files.url + "/fibo.wasm", described, to=to)
+            answered(requests.post(url + "/deploy", json=told, timeout=60))
+            made = answered(requests.post(f"{url}/1/modules/fibo/fibo?param0=12", timeout=60))
+            _until(lambda: files.asked[-1][1].endswith("?param0=233"), "the next call")
+            # It has no result yet, and says so as wasmiot does.
+            answered(requests.get(made["resultUrl"], timeout=60), 404)
+            server.process.kill()
+            server.process.wait()
+        with fleet_server(tmp_path / "fleet.db", *options, url.partition("://")[2]):
+            for _ in range(20):
+                answer = requests.get(made["resultUrl"], timeout=60)
+                if answer.status_code != 404:
+                    break
+            assert answer.status_code == 500 and "may have run" in answer.json()["result"], answer.text
+            files.go_on.set()
+        assert sum(path.startswith("/slow") for _, path, _, _ in files.asked) == 1
+    next(running, None)

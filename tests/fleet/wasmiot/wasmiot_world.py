@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import json
@@ -57,11 +58,12 @@ def wat(text: str) -> bytes:
 
 @dataclass
 class Files:
-    """A web server: what is at its paths, and what it was asked."""
+    """A web server: what is at its paths, and what it was asked. go_on: what is below /slow waits for it."""
 
     url: str
     at: dict[str, tuple[int, dict[str, str], bytes]]
     asked: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
+    go_on: threading.Event = field(default_factory=threading.Event)
 
     def put(self, path: str, data: bytes, status: int = 200, **headers: str) -> str:
         self.at[path] = (status, {name.replace("_", "-"): text for name, text in headers.items()}, data)
@@ -77,7 +79,13 @@ def file_server() -> Iterator[Files]:
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             files.asked.append((self.command, self.path, dict(self.headers.items()), body))
+            if self.path.startswith("/slow"):
+                files.go_on.wait(60)
             status, headers, data = files.at.get(self.path.partition("?")[0], (404, {}, b"none"))
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self._answer(status, headers, data)
+
+        def _answer(self, status: int, headers: dict[str, str], data: bytes) -> None:
             self.send_response(status)
             for name, text in {"Content-Length": str(len(data)), **headers}.items():
                 self.send_header(name, text)

@@ -22,7 +22,15 @@ from wasmote_fleet.compat.wasmiot.bodies import Endpoint, Function
 from wasmote_fleet.compat.wasmiot.errors import Failed, HopLimit
 from wasmote_fleet.compat.wasmiot.records import Call, Deployed
 from wasmote_fleet.compat.wasmiot.values import Output
-from wasmote_fleet.engine import Engine, EngineClosed, EngineError, Job, LeaseLost, QueuePolicy
+from wasmote_fleet.engine import (
+    Engine,
+    EngineClosed,
+    EngineError,
+    Job,
+    LeaseLost,
+    QueuePolicy,
+    RevisionConflict,
+)
 from wasmote_fleet.gateway.errors import Overloaded
 from wasmote_fleet.repository import ModuleInfo
 from wasmote_fleet.repository.modules import ExportInfo
@@ -33,7 +41,7 @@ from wasmote_fleet.requests.records import Body
 log = logging.getLogger("wasmote.fleet.wasmiot")
 
 QUEUE = "wasmiot"
-POLICY = QueuePolicy(visibility_s=15.0, max_deliveries=1_000_000, remember_s=600.0)
+POLICY = QueuePolicy(visibility_s=10.0, max_deliveries=1_000_000, remember_s=600.0)
 WORKERS = 32
 MAX_HOPS = 16
 AT_ONCE = 32  # chain calls of one function that wait for the next device: a circle through others ends here
@@ -57,6 +65,7 @@ class Runs:
         self._reach_of = reach_of
         self._waiting: Counter[tuple[str, str, str, str]] = Counter()
         self._jobs: set[asyncio.Task[None]] = set()
+        self._revisions: dict[str, int] = {}  # of the records of calls whose jobs are in hand
         self._leasing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -154,20 +163,25 @@ class Runs:
                 task.add_done_callback(self._jobs.discard)
 
     async def _work(self, job: Job) -> None:
+        if job.id in self._revisions:
+            return  # its lease was lost for a moment; it comes back
+        self._revisions[job.id] = 0
         alive = asyncio.create_task(self._extend(job))
         try:
             device, id = json.loads(job.data)
             entry = await self._engine.kv.get(records.call_key(device, id))
             if entry is not None and not (made := Call.decode(entry.value)).done:
+                self._revisions[id] = entry.revision
                 await self._continue(made)
             await self._queue.ack(job)
-        except LeaseLost:
-            pass
+        except (LeaseLost, RevisionConflict):
+            pass  # another server has taken it over
         except EngineError as error:
             log.warning("call %s: %s", job.id, error)
         except Exception:
             log.exception("call %s", job.id)
         finally:
+            del self._revisions[job.id]
             alive.cancel()
             await asyncio.gather(alive, return_exceptions=True)
 
@@ -293,7 +307,13 @@ class Runs:
         return ended
 
     async def _put(self, made: Call) -> None:
-        await self._engine.kv.put(made.key, made.encode(), ttl_s=records.HISTORY_S)
+        """Raises RevisionConflict if another server works on the same queued call."""
+        expected = self._revisions.get(made.id)
+        revision = await self._engine.kv.put(
+            made.key, made.encode(), ttl_s=records.HISTORY_S, expected=expected or None
+        )
+        if expected is not None:
+            self._revisions[made.id] = revision
 
     def _now(self) -> float:
         return self._engine.clock.time()
