@@ -21,7 +21,7 @@ def test_fleet_is_in_the_list_and_has_help(capsys: pytest.CaptureFixture[str]) -
     assert run(["fleet", "--help"]) == 0
     assert "engine" in capsys.readouterr().out
     assert run(["fleet", "nothing"]) == ExitCode.USAGE
-    assert "serve, status, keys, engine" in capsys.readouterr().err
+    assert "status, keys, engine" in capsys.readouterr().err
 
 
 def test_wasmote_alone_imports_nothing_of_the_fleet() -> None:
