@@ -27,6 +27,8 @@ from wasmote_fleet.requests.places import Caller, Place, Presence
 from wasmote_fleet.requests.records import Body, step_text
 
 LOOK_S = 0.25  # at whether the node is still there while it works
+# A node that is down may only be hard to hear. Where the call can go to no other place, there is time to see.
+PATIENCE_S = 5.0
 WAITING = 60  # queued calls that wait here for a node's turn; others go back into the queue
 MAX_GATES = 1024
 BUSY_CODES = ("4.29", "5.03")
@@ -100,7 +102,8 @@ class Failover:
         result."""
         causes: list[str] = []
         busy = unanswered = False
-        for place, export in self._order(step) if lined else step.places:
+        places = self._order(step) if lined else step.places
+        for index, (place, export) in enumerate(places):
             if not self._presence.look(place.node_id).there:
                 causes.append(f"{place.node_id} is not there")
                 continue
@@ -115,7 +118,8 @@ class Failover:
                         continue
                     await began(place, export)
                     try:
-                        return await self._at(place, export, step, body, until, context)
+                        patience_s = 0.0 if export.repeatable and index + 1 < len(places) else PATIENCE_S
+                        return await self._at(place, export, step, body, until, context, patience_s)
                     except WasmoteError as raised:
                         outcome, error = _verdict(step, place, export, raised)
             except TimeoutError:
@@ -162,10 +166,19 @@ class Failover:
             gate.users -= 1
 
     async def _at(
-        self, place: Place, export: Export, step: Step, body: Body, until: float, context: str
+        self,
+        place: Place,
+        export: Export,
+        step: Step,
+        body: Body,
+        until: float,
+        context: str,
+        patience_s: float,
     ) -> CallResult:
-        """Raises GoneAway as soon as the node is known to be gone: an answer will not come then."""
+        """Raises GoneAway when the node has rebooted, or was down for patience_s: an answer will hardly come then."""
         seen = self._presence.look(place.node_id)
+        loop = asyncio.get_running_loop()
+        heard_at = loop.time()
         call = asyncio.ensure_future(
             self._caller.call(
                 place.node_id,
@@ -181,7 +194,10 @@ class Failover:
                 done, _ = await asyncio.wait({call}, timeout=LOOK_S)
                 if done:
                     return call.result()
-                if not seen.still(self._presence.look(place.node_id)):
+                now = self._presence.look(place.node_id)
+                if seen.still(now):
+                    heard_at = loop.time()
+                elif now.there or loop.time() - heard_at >= patience_s:
                     raise GoneAway(
                         f"{step.text} on '{place.node_id}' was not answered: it may have run",
                         cause="the node went away or rebooted meanwhile",
