@@ -17,7 +17,7 @@ import pytest
 import requests
 from fleet_server import FleetServer, fleet_server
 from support import HOST, RunningNode, built, start_node
-from wasmiot_world import CAMERA, FIBO, TURN, answered, wat
+from wasmiot_world import CAMERA, FIBO, THERMOMETER, TURN, answered, wat
 
 pytestmark = pytest.mark.slow
 BEAT_S = 0.5
@@ -90,8 +90,10 @@ def world(tmp_path: Path) -> Iterator[World]:
     built(HOST)
     with ExitStack() as stack:
         nodes = {}
-        for name in ("a", "b", "c"):
-            running = start_node(HOST, "--ep", name)
+        sensors = tmp_path / "sensors.txt"
+        sensors.write_text("0 temperature 21.5\n3600 temperature 21.5\n0 humidity 40\n")
+        for name, more in (("a", ()), ("b", ("--sensors", str(sensors))), ("c", ())):
+            running = start_node(HOST, "--ep", name, *more)
             nodes[name] = next(running)
             stack.callback(_stopped, running)
         options = ("--http", "127.0.0.1:0", "--wasmiot", "127.0.0.1:0", "--beat", str(BEAT_S))
@@ -123,7 +125,7 @@ def test_chains_over_own_nodes_and_a_supervisor_elsewhere(world: World) -> None:
     until(
         lambda: requests.get(world.other.started["wasmiot"] + "/health", timeout=10).status_code == 200, "far"
     )
-    assert far["description"]["supervisorInterfaces"] == b["description"]["supervisorInterfaces"]
+    assert far["description"]["supervisorInterfaces"] == a["description"]["supervisorInterfaces"]
     until(lambda: bool(world.device("far")["health"]), "a beat")
     told = requests.get(world.other.started["wasmiot"] + "/health", timeout=10)
     assert told.headers["Custom-Orchestrator-Set"] == "true"  # the orchestrator registered there
@@ -136,6 +138,13 @@ def test_chains_over_own_nodes_and_a_supervisor_elsewhere(world: World) -> None:
 
     assert world.run(world.manifest("own", step(a, module)), n=12) == ["233", None]
     assert world.run(world.manifest("any", step(None, module)), n=12) == ["233", None]
+    # What a module imports decides where it may run: only `b` has a thermometer.
+    celsius = {"celsius": {"method": "GET", "parameters": [], "mounts": [], "output": "float"}}
+    warm = world.module("warm", THERMOMETER, celsius)
+    assert "getTemperature" in b["description"]["supervisorInterfaces"]
+    assert world.run(world.manifest("warm", step(None, warm, "celsius"))) == ["21.5", None]
+    said = world.do("POST", "/file/manifest", 409, json={"name": "x", "sequence": [step(a, warm, "celsius")]})
+    assert "it lacks getTemperature" in said["error"]
     assert world.run(world.manifest("elsewhere", step(far, module)), n=12) == ["233", None]
     # From our node to theirs and back: fibo(4) is 5, fibo(5) is 8, fibo(8) is 34.
     back = world.manifest("back", step(a, module), step(far, module), step(b, module))
@@ -159,8 +168,8 @@ def test_chains_over_own_nodes_and_a_supervisor_elsewhere(world: World) -> None:
     assert world.do("DELETE", f"/file/manifest/{back}") == {"deletedCount": 1}
     world.do("DELETE", f"/file/manifest/{back}", 404)
     world.do("POST", f"/execute/{back}", 404, data={"n": 4})
-    assert world.do("DELETE", "/file/manifest") == {"deletedCount": 4}
-    assert world.do("DELETE", "/file/module") == {"deletedCount": 1}
+    assert world.do("DELETE", "/file/manifest") == {"deletedCount": 5}
+    assert world.do("DELETE", "/file/module") == {"deletedCount": 2}
 
 
 def test_files_go_through_a_manifest(world: World) -> None:

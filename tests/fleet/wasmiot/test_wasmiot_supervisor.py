@@ -15,6 +15,7 @@ from support import HOST, built, start_node
 from wasmiot_world import (
     CAMERA,
     FIBO,
+    OPENS,
     TURN,
     Files,
     answered,
@@ -330,6 +331,14 @@ def test_deployments_that_cannot_run_are_refused_with_the_reason(
     said = world.deploy(told, status=status)
     assert said["status"] == "error" and why in said["result"], said
     world.get("/bad/modules/fibo/fibo?param0=1", 404)
+
+
+def test_a_module_that_opens_files_is_refused(world: World) -> None:
+    world.files.put("/opens.wasm", wat(OPENS))
+    described = endpoint(world.url, "opens", "turn", "turn", parameters=(), files=("in.txt",), method="post")
+    mounts = {"execution": ["in.txt"]}
+    told = body("opens", "turn", "turn", world.files.url + "/opens.wasm", described, mounts=mounts)
+    assert "opens its files by WASI" in world.deploy(told, status=422)["result"]
 
 
 def test_a_deployment_is_replaced_and_survives_a_refused_one(world: World) -> None:

@@ -48,6 +48,15 @@ TURN = """(module
 CAMERA = """(module (import "camera" "takeImageDynamicSize" (func (param i32 i32)))
   (func (export "take") (param i32) (result i32) (local.get 0)))"""
 
+# As a Rust module that opens its file.
+OPENS = """(module
+  (import "wasi_snapshot_preview1" "path_open"
+    (func (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (func (export "turn") (result i32) (i32.const 0)))"""
+
+THERMOMETER = """(module (import "dht" "getTemperature" (func $celsius (result f32)))
+  (func (export "celsius") (result f32) (call $celsius)))"""
+
 
 @functools.cache
 def wat(text: str) -> bytes:

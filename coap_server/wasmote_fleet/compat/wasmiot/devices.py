@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wasmote.errors import WasmoteError
+from wasmote.protocol.imports import MODULES
 from wasmote_fleet.compat.wasmiot.errors import NotThere
 from wasmote_fleet.registry import NodeView, Registry, State
 
@@ -16,19 +17,24 @@ FLEET = ""  # the whole of it, as one device
 ASK_S = 2.0  # a node, for its free memory
 _THERE = (State.UP, State.SILENT)
 
+# What a node has of WASI preview 1, but for what leads to files by a path and to sockets: it has neither.
+_WASI = (
+    "args_get", "args_sizes_get", "environ_get", "environ_sizes_get", "clock_res_get", "clock_time_get",
+    "fd_advise", "fd_allocate", "fd_close", "fd_datasync", "fd_fdstat_get", "fd_fdstat_set_flags",
+    "fd_fdstat_set_rights", "fd_filestat_get", "fd_filestat_set_size", "fd_filestat_set_times", "fd_pread",
+    "fd_prestat_get", "fd_prestat_dir_name", "fd_pwrite", "fd_read", "fd_renumber", "fd_seek", "fd_sync",
+    "fd_tell", "fd_write", "poll_oneoff", "proc_exit", "proc_raise", "sched_yield", "random_get",
+)  # fmt: skip
 # The functions of each import module that a node may offer. wasmiot names functions only.
-INTERFACES: dict[str, tuple[str, ...]] = {
-    "wasmote": ("input", "output", "log", "millis"),
-    "sys": ("millis", "delay", "print", "println", "printInt"),
-    "communication": ("rpcCall",),
-    "dht": ("getTemperature", "getHumidity"),
-    "env": ("get_rainfall", "set_rainfall"),
+_INTERFACES: dict[str, Sequence[str]] = {
+    **{module: tuple(functions) for module, functions in MODULES.items()},
+    "wasi_snapshot_preview1": _WASI,
 }
 
 
 def interfaces(modules: Sequence[str]) -> list[str]:
     """The names of what a node with these import modules offers."""
-    return list(dict.fromkeys(name for module in modules for name in INTERFACES.get(module, ())))
+    return list(dict.fromkeys(name for module in modules for name in _INTERFACES.get(module, ())))
 
 
 def is_there(view: NodeView) -> bool:

@@ -67,6 +67,8 @@ def check(function: Function, module: ModuleInfo) -> ExportInfo:
             why = f"it is described with {len(function.endpoint.parameters)} parameters, and is {signature}"
         elif len(found.results) > 1:
             why = f"{signature} gives several numbers, and wasmiot has room for one"
+    elif (inputs or function.output) and any(each.name == "path_open" for each in module.imports):
+        why = "it opens its files by WASI, and a node has none: it gives them as `wasmote.input` and `output`"
     elif len(inputs) > 1:
         why = (
             f"it has {len(inputs)} input files ({', '.join(inputs)}), and a node's function reads one stream"
