@@ -2,7 +2,7 @@
 id.
 
     deployments/<device>/<deployment>   a body of POST /deploy that was accepted, and what became of its modules
-    history/<device>/<call>             one call, for HISTORY_S
+    history/<device>/<call>             one call, for HISTORY_S, the latest MAX_HISTORY
     files/<device>/<module>/<file>      the latest output file of that name, for HISTORY_S
     orchestrators/<device>              who registered as its orchestrator
 
@@ -22,6 +22,8 @@ from wasmote_fleet.engine import Engine
 
 ROOT = "wasmiot/"
 HISTORY_S = 12 * 3600.0  # blobs that nobody uses live twice as long
+MAX_HISTORY = 5000  # calls of a device
+MAX_DEPLOYMENTS = 1000  # on a device
 
 
 def hashed(*names: str) -> str:
@@ -148,3 +150,15 @@ async def holds(engine: Engine, digest: str) -> bool:
         if any(digest in files.values() for files in json.loads(entry.value)["files"].values()):
             return True
     return False
+
+
+async def trim_history(engine: Engine, keep: int = MAX_HISTORY) -> int:
+    """Forget the oldest calls of each device beyond so many; how many went."""
+    by_device: dict[str, list[str]] = {}
+    for key in await engine.kv.keys(f"{ROOT}history/"):
+        by_device.setdefault(key.rpartition("/")[0], []).append(key)
+    gone = 0
+    for keys in by_device.values():
+        for key in keys[:-keep]:  # their ids begin with the time
+            gone += await engine.kv.delete(key)
+    return gone

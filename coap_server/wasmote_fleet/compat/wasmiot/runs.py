@@ -48,6 +48,7 @@ AT_ONCE = 32  # chain calls of one function that wait for the next device: a cir
 CHAIN_S = 30.0  # for the next device's answer, as wasmiot waits
 MAX_ANSWER_BYTES = 64 * 1024
 CONTEXT = "Wasmote-Context"
+TIDY_S = 60.0
 _LOOK_S = 0.2
 
 ReachOf = Callable[[str, str], Awaitable[Reach]]
@@ -66,15 +67,15 @@ class Runs:
         self._waiting: Counter[tuple[str, str, str, str]] = Counter()
         self._jobs: set[asyncio.Task[None]] = set()
         self._revisions: dict[str, int] = {}  # of the records of calls whose jobs are in hand
-        self._leasing: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         self._queue = await self._engine.queue(QUEUE, POLICY)
-        self._leasing = asyncio.create_task(self._lease())
+        self._tasks = [asyncio.create_task(self._lease()), asyncio.create_task(self._tidy())]
 
     async def close(self) -> None:
         """What runs is left to the next server."""
-        tasks = [*([self._leasing] if self._leasing else []), *self._jobs]
+        tasks = [*self._tasks, *self._jobs]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -161,6 +162,14 @@ class Runs:
                 task = asyncio.create_task(self._work(job))
                 self._jobs.add(task)
                 task.add_done_callback(self._jobs.discard)
+
+    async def _tidy(self) -> None:
+        while True:
+            await self._engine.clock.sleep(TIDY_S)
+            try:
+                await records.trim_history(self._engine)
+            except EngineError as error:
+                log.warning("the history was not trimmed: %s", error)
 
     async def _work(self, job: Job) -> None:
         if job.id in self._revisions:

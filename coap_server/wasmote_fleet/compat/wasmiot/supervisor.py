@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from wasmote_fleet.compat.fetch import Limits, Reach, fetch
 from wasmote_fleet.compat.wasmiot import bodies, records, values
-from wasmote_fleet.compat.wasmiot.errors import BadBody, BadCall, NotReady, NotThere
+from wasmote_fleet.compat.wasmiot.errors import BadBody, BadCall, CannotRun, NotReady, NotThere
 from wasmote_fleet.compat.wasmiot.modules import plain_name, prepared
 from wasmote_fleet.compat.wasmiot.records import Call, Deployed
 from wasmote_fleet.compat.wasmiot.runs import Runs
@@ -113,6 +113,15 @@ class Supervisor:
         that it is not fetched. A deployment of the same id is replaced. Raises BadBody, CannotRun, NotReady, what
         fetch() raises, and what the fleet's admission says."""
         plan = bodies.parse(body)
+        kept = await self._engine.kv.keys(f"{records.ROOT}deployments/{records.hashed(device)}/")
+        if (
+            len(kept) >= records.MAX_DEPLOYMENTS
+            and records.deployment_key(device, plan.deployment_id) not in kept
+        ):
+            raise CannotRun(
+                f"there are {len(kept)} deployments on the device",
+                next_step="DELETE /deploy/ID removes one",
+            )
         reach = await self.reach_of(device, caller)
         turns = asyncio.Semaphore(FETCHES_AT_ONCE)
 
