@@ -13,6 +13,11 @@ import requests
 from wasmote.errors import ExitCode, InputError, UnansweredError, UnreachableError, WasmoteError
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"
+# What to do about a problem where that is another thing here than for a client of HTTP.
+_NEXT_STEPS = {
+    "key": "give it with --key or in WASMOTE_FLEET_KEY; on the server's machine `wasmote fleet keys add` makes one",
+    "wrong-body": "give numbers behind the name, and bytes with --in FILE, or --in - for standard input",
+}
 F = TypeVar("F", bound=Callable[..., Any])
 _CONNECT_S = 5.0
 _READ_S = 330.0  # longer than any deadline of the server
@@ -175,7 +180,7 @@ def _error(response: requests.Response) -> WasmoteError:
     return WasmoteError(
         title,
         cause=str(body.get("detail", "")),
-        next_step=str(body.get("next_step", "")),
+        next_step=_NEXT_STEPS.get(kind) or str(body.get("next_step", "")),
         exit_code=code,
         details={**(details if isinstance(details, dict) else {}), **extra, "status": status, "kind": kind},
     )

@@ -69,8 +69,9 @@ def read(path: Path) -> tuple[Spec, dict[str, str]]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        cause = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise InputError(
-            f"cannot read {path}", cause=str(error), next_step="give a file, in TOML or JSON"
+            f"cannot read {path}", cause=cause, next_step="give a file, in TOML or JSON"
         ) from None
     is_json = path.suffix == ".json"
     raw = load_json(text, str(path)) if is_json else load_toml(text, str(path))

@@ -53,7 +53,9 @@ def command(
             "id": "DEPLOYMENT", "phase": "PHASE", "ready": "READY", "failed": "FAILED", "functions": "FUNCTIONS",
             "generation": "GENERATION", "cause": "CAUSE",
         }  # fmt: skip
-        session.output.table(rows, columns, value=found)
+        session.output.table(
+            rows, columns, value=found, empty="nothing is deployed yet: `wasmote fleet deploy FILE` does that"
+        )
         return
     if remove and rollback:
         raise InputError("--rm and --rollback exclude each other", next_step="choose one")
@@ -70,5 +72,9 @@ def command(
     else:
         one = client.get("deployments", id)
         progress = one["progress"]
-        cause = f"\n  {progress['cause']}" if progress["cause"] else ""
-        session.output.emit(one, summary(progress) + cause)
+        lines = [summary(progress)]
+        lines += [
+            f"  chain {chain['name']}: {', '.join(chain['steps'])}" for chain in one["spec"].get("chains", ())
+        ]
+        lines += [f"  {progress['cause']}"] if progress["cause"] else []
+        session.output.emit(one, "\n".join(lines))

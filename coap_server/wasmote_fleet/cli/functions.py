@@ -30,7 +30,10 @@ def command(
         found = client.get("functions")["functions"]
         rows = [{**function, "sha256": function["sha256"][:16]} for function in found]
         session.output.table(
-            rows, {"name": "FUNCTION", "version": "LATEST", "sha256": "SHA-256"}, value=found
+            rows,
+            {"name": "FUNCTION", "version": "LATEST", "sha256": "SHA-256"},
+            value=found,
+            empty="nothing is published yet: `wasmote fleet publish APP` does that",
         )
     elif remove:
         client.request("DELETE", "functions", name, query=query)

@@ -77,7 +77,12 @@ def command(
                 "hops": "HOPS",
                 "said": "RESULT",
             }
-            session.output.table([_row(each) for each in listed], columns, value=listed)
+            session.output.table(
+                [_row(each) for each in listed],
+                columns,
+                value=listed,
+                empty="no queued calls: `wasmote fleet call --queue` makes one, and each call of a chain is one",
+            )
     elif cancel or remove:
         _end(session, client, request, remove)
     elif follow:

@@ -50,7 +50,12 @@ def command(
             "id": "NODE", "state": "STATE", "for": "FOR", "uri": "ADDRESS", "board": "BOARD", "fw": "FIRMWARE",
             "labels": "LABELS",
         }  # fmt: skip
-        session.output.table([_row(found) for found in nodes], columns, value=nodes)
+        session.output.table(
+            [_row(found) for found in nodes],
+            columns,
+            value=nodes,
+            empty="no nodes yet: `wasmote fleet adopt URI` takes one in, `wasmote emulate host --register URI` is one",
+        )
     elif remove:
         client.request("DELETE", "nodes", node)
         session.output.emit({"removed": node}, f"{node} left the fleet")
@@ -65,7 +70,12 @@ def command(
     else:
         found = client.get("nodes", node, "functions")["functions"]
         rows = [{**function, "exports": " ".join(function["exports"])} for function in found]
-        session.output.table(rows, {"name": "FUNCTION", "size": "BYTES", "exports": "EXPORTS"}, value=found)
+        session.output.table(
+            rows,
+            {"name": "FUNCTION", "size": "BYTES", "exports": "EXPORTS"},
+            value=found,
+            empty=f"no functions yet: `wasmote fleet push {node} NAME` installs a published one",
+        )
 
 
 def _discover(session: Session, client: Client) -> None:
@@ -83,7 +93,7 @@ def _discover(session: Session, client: Client) -> None:
         "how": "FOUND BY",
         "node": "IN THE FLEET AS",
     }
-    session.output.table(rows, columns, value=answer["found"])
+    session.output.table(rows, columns, value=answer["found"], empty="no node answered")
 
 
 def _row(node: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from wasmote.adapters.validator import Validator
-from wasmote.errors import InputError, UnansweredError, UnreachableError
+from wasmote.errors import InputError, RefusedError, UnansweredError, UnreachableError
 from wasmote.node import Node
 from wasmote.protocol.answers import CallResult, Export
 from wasmote_fleet.gateway.errors import DeadlinePassed, Lost, Overloaded, UnknownExport, WrongBody
@@ -44,6 +44,10 @@ class Local:
             node = await self._registry.node(work.node)
             try:
                 return await self._at(node, work, module)
+            except RefusedError as error:
+                if error.details.get("code") != "4.04":
+                    raise
+                raise _not_there(work, error) from None
             except (UnreachableError, UnansweredError) as error:
                 if self._registry.speaks_with(work.node) and await self._registry.node(work.node) is node:
                     raise
@@ -92,6 +96,16 @@ class Local:
             gate.users -= 1
             if gate.users == 0:
                 self._gates.pop(work.node, None)
+
+
+def _not_there(work: Work, error: RefusedError) -> RefusedError:
+    """What the node said, with a next step for who knows it as a node of a fleet."""
+    return RefusedError(
+        error.message,
+        cause=error.cause,
+        next_step=f"`wasmote fleet nodes {work.node}` shows the functions there, `wasmote fleet push` installs one",
+        details=error.details,
+    )
 
 
 async def _call(node: Node, work: Work) -> CallResult:

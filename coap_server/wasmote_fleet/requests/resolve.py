@@ -59,9 +59,12 @@ class Resolver:
             return None
         digest = await self._places.module(target.deployment, function)
         if digest is None:
+            is_chain = await self._places.chain(target.deployment, function) is not None
+            step = f"`wasmote fleet deployments {target.deployment}` shows what it has"
             raise UnknownTarget(
                 f"deployment '{target.deployment}' has no function '{function}'",
-                next_step=f"`wasmote fleet deployments {target.deployment}` shows what it has",
+                cause="it has a chain of this name" if is_chain else "",
+                next_step="call it as a chain (`wasmote fleet call --chain`)" if is_chain else step,
             )
         return await self._found(target.deployment, digest, function, export)
 

@@ -13,11 +13,13 @@ def command(session: Session) -> None:
     """List the functions on a node."""
     found = run(_ls(session))
     rows = [{"name": one.name, "size": one.size_bytes, "exports": " ".join(one.exports)} for one in found]
-    if not rows and not session.output.json:
-        session.output.note("no functions yet: `wasmote push APP` installs one")
-        return
     value = [{"name": one.name, "size": one.size_bytes, "exports": list(one.exports)} for one in found]
-    session.output.table(rows, {"name": "NAME", "size": "BYTES", "exports": "EXPORTS"}, value=value)
+    session.output.table(
+        rows,
+        {"name": "NAME", "size": "BYTES", "exports": "EXPORTS"},
+        value=value,
+        empty="no functions yet: `wasmote push APP` installs one",
+    )
 
 
 async def _ls(session: Session) -> list[FunctionLink]:

@@ -154,10 +154,15 @@ class Output:
         columns: Sequence[str] | Mapping[str, str],
         *,
         value: Any = None,
+        empty: str | None = None,
     ) -> None:
-        """Rows as a table: columns names the keys to show, or maps each to its heading. JSON: value, or the rows."""
+        """Rows as a table: columns names the keys to show, or maps each to its heading. JSON: value, or the rows.
+        empty: the note instead of a table without rows."""
         if self.json:
             self.emit(rows if value is None else value)
+            return
+        if not rows and empty is not None:
+            self.note(empty)
             return
         headings = columns if isinstance(columns, Mapping) else {name: name for name in columns}
         numeric = {
