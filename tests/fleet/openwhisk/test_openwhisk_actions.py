@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import zipfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -186,6 +188,40 @@ def test_time_limit(whisk: Whisk) -> None:
     assert done.status_code in (500, 502)  # the node's fuel may end before its time does
     assert not done.json()["response"]["success"]
     assert done.json()["duration"] < 5000
+
+
+def test_a_wait_that_ends(whisk: Whisk) -> None:
+    whisk.made("actions", "slow", wasm("spin"))
+    done = whisk("POST", "actions/slow?blocking=true&timeout=1", {})
+    assert done.status_code == 202 and set(done.json()) == {"activationId"}
+    id = done.json()["activationId"]
+    is_error(whisk("GET", f"activations/{id}"), 404, "does not exist")  # it runs
+    assert "out of fuel" in whisk.activation(id)["response"]["result"]["error"]
+
+
+def test_created_again(whisk: Whisk) -> None:
+    """At once after it was deleted, with another export."""
+    for main, result in (("echo", {"a": 1}), ("main", {"got": {"a": 1}})):
+        assert whisk("PUT", "actions/again", wasm(main)).status_code == 200
+        assert whisk.result("again", {"a": 1}) == result
+        assert whisk("DELETE", "actions/again").status_code == 200
+    assert not [
+        d for d in whisk("GET", "/api/v1/functions").json()["functions"] if d["name"].startswith("ow-again")
+    ]
+
+
+def test_too_many_at_a_node(whisk: Whisk) -> None:
+    """More than a node and the line in front of it take: 503, and nothing of it ran."""
+    whisk.made("actions", "slow", wasm("spin"))
+    with ThreadPoolExecutor(60) as pool:
+        done = list(pool.map(lambda _: whisk("POST", "actions/slow?blocking=true", {}), range(60)))
+    codes = Counter(response.status_code for response in done)
+    assert set(codes) <= {502, 503} and codes[502] >= 30 and codes[503], codes
+    busy = next(response for response in done if response.status_code == 503)
+    is_error(busy, 503, "System is overloaded, try again later.")
+    assert busy.headers["Retry-After"] == "1"
+    record = whisk.activation(busy.headers["X-Openwhisk-Activation-Id"])
+    assert record["response"]["status"] == "whisk internal error"
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def words() -> bytes:
     made = subprocess.run(
         [need_tool("wat2wasm"), "--output=-", str(HERE / "words.wat")], capture_output=True, check=True
     ).stdout
-    return with_section(made, Section(name="words", heap=0, fuel=50_000_000))
+    return with_section(made, Section(name="words", heap=0, fuel=10_000_000))
 
 
 def code(module: bytes | None = None) -> str:

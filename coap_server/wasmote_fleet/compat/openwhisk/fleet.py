@@ -15,7 +15,7 @@ from wasmote.protocol.section import ABI_VERSION, Section, section_of, with_sect
 from wasmote_fleet.compat.fetch import Limits, Reach, fetch
 from wasmote_fleet.compat.openwhisk import actions
 from wasmote_fleet.compat.openwhisk.actions import FUNCTION, Placement
-from wasmote_fleet.deploy import Deployments, FunctionSpec, Progress, Spec, UnknownDeployment, Where
+from wasmote_fleet.deploy import Deployments, FunctionSpec, Phase, Progress, Spec, UnknownDeployment, Where
 from wasmote_fleet.engine import Clock
 from wasmote_fleet.gateway.calls import Gateway
 from wasmote_fleet.repository import ModuleInfo, Repository, UnknownFunction
@@ -67,7 +67,8 @@ class FleetActions:
             there = await self._deployments.get(id)
         except UnknownDeployment:
             there = None
-        if there is None or there.removing or not _same(there.spec.functions, wanted):
+        done = there is not None and not there.removing and _same(there.spec.functions, wanted)
+        if not done or (await self._deployments.now(id)).phase in (Phase.STOPPED, Phase.DEGRADED):
             await self._deployments.apply(Spec(id, (wanted,)))
         for version in await self._repository.versions(function):
             if version.digest != digest:
