@@ -21,12 +21,12 @@ PATIENCE_S = 30.0
 
 
 @functools.cache
-def words() -> bytes:
-    """The module of words.wat."""
+def words(fuel: int = 10_000_000) -> bytes:
+    """The module of words.wat. fuel: how long `spin` runs."""
     made = subprocess.run(
         [need_tool("wat2wasm"), "--output=-", str(HERE / "words.wat")], capture_output=True, check=True
     ).stdout
-    return with_section(made, Section(name="words", heap=0, fuel=10_000_000))
+    return with_section(made, Section(name="words", heap=0, fuel=fuel))
 
 
 def code(module: bytes | None = None) -> str:

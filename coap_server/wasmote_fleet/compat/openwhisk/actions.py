@@ -75,6 +75,10 @@ class Fleet(Protocol):
         """A module's bytes. Raises WasmoteError."""
         ...
 
+    async def ready(self, id: str) -> None:
+        """Wait until the deployment runs somewhere, or will not without help. Raises WasmoteError."""
+        ...
+
     async def call(
         self, id: str, export: str, body: list[Any] | bytes | None, *, deadline_s: float, tap: Tap | None
     ) -> CallResult:

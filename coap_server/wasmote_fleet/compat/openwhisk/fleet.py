@@ -15,6 +15,7 @@ from wasmote.protocol.section import ABI_VERSION, Section, section_of, with_sect
 from wasmote_fleet.compat.fetch import Limits, Reach, fetch
 from wasmote_fleet.compat.openwhisk import actions
 from wasmote_fleet.compat.openwhisk.actions import FUNCTION, Placement
+from wasmote_fleet.compat.openwhisk.limits import COLD_START_S
 from wasmote_fleet.deploy import Deployments, FunctionSpec, Phase, Progress, Spec, UnknownDeployment, Where
 from wasmote_fleet.engine import Clock
 from wasmote_fleet.gateway.calls import Gateway
@@ -25,7 +26,7 @@ FETCH_TIMEOUT_S = 10.0
 _NEWEST = 0xFFFFFFFF  # above every line's number: asks for none, and tells the next number
 _LOG_S = 5.0
 _LOG_PAGES = 64
-_LOOK_S = 0.25
+_LOOK_S = 0.05
 _ERROR_LEVELS = 2  # errors and warnings
 
 
@@ -86,6 +87,16 @@ class FleetActions:
 
     async def read(self, digest: str) -> bytes:
         return await self._repository.read(digest)
+
+    async def ready(self, id: str) -> None:
+        """Wait until the deployment runs somewhere, or will not without help; COLD_START_S at most. Raises
+        WasmoteError."""
+        end = asyncio.get_running_loop().time() + COLD_START_S
+        while not await self._deployments.places(id, FUNCTION):
+            progress = await self._deployments.now(id)
+            if progress.phase is not Phase.ROLLING or asyncio.get_running_loop().time() > end:
+                return
+            await asyncio.sleep(_LOOK_S)
 
     async def call(
         self,

@@ -30,6 +30,7 @@ from wasmote_fleet.compat.openwhisk.activations import (
 from wasmote_fleet.compat.openwhisk.bodies import SEQUENCE, KeyValues, as_map
 from wasmote_fleet.compat.openwhisk.errors import NOT_ALLOWED, Rejected, bad_request
 from wasmote_fleet.compat.openwhisk.limits import (
+    COLD_START_S,
     MAX_COMPONENTS,
     MAX_PARAMETERS_BYTES,
     MB,
@@ -221,6 +222,7 @@ class Invoker:
         listens = action.export.logs and action.limits.logs_mb > 0
         tap = self._fleet.tap() if listens else None
         try:
+            await self._fleet.ready(action.deployment)
             async with asyncio.timeout(limit_s):
                 body = await self._input(action, args)
                 result = await self._fleet.call(
@@ -290,7 +292,8 @@ class Invoker:
 
     async def _begin(self, call: Invocation, action: Action, *, again: bool = False) -> None:
         """Say that it runs, before it does."""
-        limit_ms = action.limits.timeout_ms * (MAX_COMPONENTS if action.kind == SEQUENCE else 1)
+        each_ms = action.limits.timeout_ms + int(COLD_START_S * 1000)
+        limit_ms = each_ms * (MAX_COMPONENTS if action.kind == SEQUENCE else 1)
         begun = Activation(
             call.id,
             call.name,

@@ -17,6 +17,7 @@ MAX_PARAMETERS_BYTES = MB
 MAX_RESULT_BYTES = MB
 MAX_CODE_BYTES = MB  # what the repository takes; OpenWhisk's own is 48 MB
 MAX_COMPONENTS = 50  # actions that a sequence runs, those of sequences in it included
+COLD_START_S = 30.0  # for a function on its way to a node, before its time limit begins
 MAX_WAIT_MS = 60_000  # that a blocking invocation waits
 INVOCATIONS_A_MINUTE = 120
 FIRES_A_MINUTE = 60
