@@ -249,10 +249,10 @@ class Deployments:
 
     async def places(self, deployment_id: str, function_name: str) -> builtins.list[Place]:
         """Where to call a function, in the order in which to try: nodes that are up and have it ready first, those that
-        are down last; in between by preference (its `nodes`), then those with fewer functions. Empty: nowhere yet. Asks
-        nobody. Raises UnknownDeployment."""
+        are down last; in between by preference (its `nodes`), then those that do less now, then those with fewer
+        functions. Empty: nowhere yet. Asks nobody. Raises UnknownDeployment."""
         function = self._function(await self.get(deployment_id), function_name)
-        found: builtins.list[tuple[tuple[int, bool, int, int, str], Place]] = []
+        found: builtins.list[tuple[tuple[int, bool, int, int, int, str], Place]] = []
         for node, on_node in self._mirror.placed.items():
             placed = on_node.get(function.on_node)
             if placed is None or deployment_id not in placed.deployments:
@@ -263,7 +263,14 @@ class Deployments:
                 continue
             ready = placed.state is PlacedState.READY and placed.boot == boot_of(view)
             preferred = function.nodes.index(node) if function.nodes and node in function.nodes else 0
-            order = (_presence(view.state), not ready, preferred, len(on_node), node)
+            order = (
+                _presence(view.state),
+                not ready,
+                preferred,
+                self._hands.busy_at(node),
+                len(on_node),
+                node,
+            )
             state = PlacedState.READY if ready else PlacedState.PENDING
             found.append((order, Place(node, function.on_node, digest, state)))
         return [place for _, place in sorted(found, key=lambda one: one[0])]

@@ -23,6 +23,10 @@ _FOR_GOOD = ("4.00", "4.01", "4.02", "4.03", "4.05", "4.06", "4.09", "4.13", "4.
 class Hands(Protocol):
     """Each method may be repeated. They raise WasmoteError."""
 
+    def busy_at(self, node_id: str) -> int:
+        """How much it does at a node now."""
+        ...
+
     async def push(self, node_id: str, name: str, digest: str, *, deadline_s: float) -> object:
         """Install the module of this digest, or replace what is there."""
         ...

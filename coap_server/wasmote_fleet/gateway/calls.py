@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, cast
@@ -73,6 +74,7 @@ class Gateway:
         self._engine = engine
         self._local = Local(registry, repository, validator)
         self._total = 0
+        self._at: Counter[str] = Counter()  # requests that run or wait, by node
         self._asked = 0  # by other servers
         self._closing = False
         self._idle = asyncio.Event()
@@ -99,6 +101,10 @@ class Gateway:
     def busy(self) -> int:
         """Requests that run or wait now."""
         return self._total
+
+    def busy_at(self, node_id: str) -> int:
+        """Requests that run or wait at a node, as far as this server asked for them."""
+        return self._at[node_id]
 
     async def call(
         self,
@@ -280,10 +286,14 @@ class Gateway:
                 whole=True,
             )
         self._total += 1
+        self._at[work.node] += 1
         try:
             yield
         finally:
             self._total -= 1
+            self._at[work.node] -= 1
+            if not self._at[work.node]:
+                del self._at[work.node]
 
 
 def _lost(work: Work, cause: str) -> Lost:

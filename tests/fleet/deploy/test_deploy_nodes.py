@@ -29,6 +29,29 @@ async def has(world: DeployWorld, node: str, name: str = "fib") -> str:
     return (await world.gateway.function(node, name, deadline_s=5)).sha256.hex()
 
 
+async def test_places_without_preference_begin_with_the_node_that_does_least(tmp_path: Path) -> None:
+    async def order(function: str) -> list[str]:
+        return [place.node_id for place in await world.deployments.places("d", function)]
+
+    async with nodes("a", "b") as fleet, deploy_world(tmp_path) as world:
+        await world.adopt(fleet)
+        await world.publish("fib")
+        preferring = {"name": "preferring", "function": "fib", "nodes": ["a", "b"], "count": 2}
+        done = await world.apply("d", {"name": "fib", "count": 2}, preferring)
+        assert done.phase is Phase.READY
+        for busy, idle in (("a", "b"), ("b", "a")):
+            calls = [
+                asyncio.ensure_future(world.gateway.call(busy, "fib", "fib", [22], deadline_s=30))
+                for _ in range(8)
+            ]
+            await asyncio.sleep(0)  # each has begun
+            assert world.gateway.busy_at(busy) == len(calls)
+            assert await order("fib") == [idle, busy]
+            assert await order("preferring") == ["a", "b"]
+            assert {(await call).value for call in calls} == {17711}
+            assert (world.gateway.busy_at(busy), world.gateway.busy) == (0, 0)
+
+
 async def test_a_function_comes_to_the_first_candidate_and_is_replaced_and_removed(tmp_path: Path) -> None:
     async with nodes("a", "b") as fleet, deploy_world(tmp_path) as world:
         await world.adopt(fleet)
