@@ -30,6 +30,7 @@ Path = tuple[str | int, ...]
 Locate = Callable[[Path], int | None]
 
 _MAX_BYTES = 1 << 32
+_MAX_DOTS = 256
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,3})?) ?%")
@@ -65,6 +66,16 @@ def parse_json(text: str, source: str = "the deployment") -> Spec:
 
 def load_toml(text: str, source: str) -> dict[str, Any]:
     """Raises SpecError."""
+    for at, content in enumerate(text.splitlines(), 1):
+        if content.count(".") > _MAX_DOTS:  # tomllib takes the square of a dotted key's length
+            raise SpecError(
+                source,
+                at,
+                "",
+                f"this line has more than {_MAX_DOTS} dots",
+                cause="no deployment needs them",
+                next_step="write a long list on several lines",
+            )
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -80,6 +91,8 @@ def load_json(text: str, source: str) -> dict[str, Any]:
     """Raises SpecError."""
     try:
         value = json.loads(text, object_pairs_hook=_once)
+        if re.search(r"\\u[dD][89a-fA-F]", text):
+            json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except json.JSONDecodeError as error:
         raise SpecError(
             source,

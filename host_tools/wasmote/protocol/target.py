@@ -69,6 +69,8 @@ def parse_target(text: str, names: Mapping[str, str] | None = None) -> Target:
         try:
             parts = urlsplit(text)
             host, port = parts.hostname, parts.port
+            if host is not None and (not host.isprintable() or " " in host or not host.encode("idna")):
+                raise ValueError("the host's name has characters that no name has")
         except ValueError as err:
             raise InputError(
                 f"no CoAP address: '{text}'", cause=str(err), next_step=f"write {_SPELLINGS}"

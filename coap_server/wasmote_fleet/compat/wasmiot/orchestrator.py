@@ -30,7 +30,7 @@ from wasmote_fleet.compat.wasmiot.errors import (
     Forgotten,
     NotThere,
 )
-from wasmote_fleet.compat.wasmiot.records import ROOT
+from wasmote_fleet.compat.wasmiot.records import ROOT, is_key
 from wasmote_fleet.compat.wasmiot.supervisor import Asked, Supervisor
 from wasmote_fleet.compat.wasmiot.uploads import Document, Uploads, new_id
 from wasmote_fleet.engine import Engine, EngineError, LeaseLost
@@ -146,7 +146,7 @@ class Orchestrator:
 
     async def get(self, which: str) -> Document:
         """By its id, or else by its name: the latest of it. Raises NotThere."""
-        entry = await self._engine.kv.get(PREFIX + which) if which.isalnum() else None
+        entry = await self._engine.kv.get(PREFIX + which) if is_key(which) else None
         if entry is not None:
             found: Document = json.loads(entry.value)
             return found

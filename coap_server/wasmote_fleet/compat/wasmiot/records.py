@@ -68,6 +68,11 @@ def fleet_id(device: str, deployment: str) -> str:
     return f"wasmiot-{hashlib.sha256(f'{device}/{deployment}'.encode()).hexdigest()[:24]}"
 
 
+def is_key(id: str) -> bool:
+    """Whether it could be an id that was given here: a short word."""
+    return id.isascii() and id.isalnum() and len(id) <= 64
+
+
 def deployment_key(device: str, deployment: str) -> str:
     return f"{ROOT}deployments/{hashed(device, deployment)}"
 

@@ -139,7 +139,7 @@ class Runs:
         """A call; waits so long for its end."""
         end = asyncio.get_running_loop().time() + wait_s
         while True:
-            entry = await self._engine.kv.get(records.call_key(device, id)) if id.isalnum() else None
+            entry = await self._engine.kv.get(records.call_key(device, id)) if records.is_key(id) else None
             made = None if entry is None else Call.decode(entry.value)
             if made is None or made.done or asyncio.get_running_loop().time() >= end:
                 return made

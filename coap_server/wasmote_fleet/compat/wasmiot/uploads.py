@@ -12,7 +12,7 @@ from wasmote_fleet.compat.wasmiot.bodies import MAX_NAME
 from wasmote_fleet.compat.wasmiot.describe import describe, facts
 from wasmote_fleet.compat.wasmiot.errors import BadBody, NotThere
 from wasmote_fleet.compat.wasmiot.multipart import Part
-from wasmote_fleet.compat.wasmiot.records import ROOT
+from wasmote_fleet.compat.wasmiot.records import ROOT, is_key
 from wasmote_fleet.engine import Engine, RevisionConflict
 
 PREFIX = f"{ROOT}modules/"
@@ -93,7 +93,7 @@ class Uploads:
 
     async def get(self, which: str) -> Document:
         """By its id, or else by its name. Raises NotThere."""
-        entry = await self._engine.kv.get(PREFIX + which) if which.isalnum() else None
+        entry = await self._engine.kv.get(PREFIX + which) if is_key(which) else None
         if entry is not None:
             found: Document = json.loads(entry.value)
             return found

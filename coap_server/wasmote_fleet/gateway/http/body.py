@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 
 from starlette.requests import Request
@@ -14,6 +15,7 @@ MAX_JSON_BYTES = 64 * 1024
 MAX_INPUT_BYTES = 1 << 20
 BODY_TIMEOUT_S = 30.0
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 JSON = "application/json"
 BYTES = "application/octet-stream"
 WASM = "application/wasm"
@@ -83,7 +85,10 @@ def _too_large(limit_bytes: int) -> HttpProblem:
 def parse_json(body: bytes) -> Any:
     """Raises HttpProblem (400)."""
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=_no_constant)
+        value = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
+        if _SURROGATE.search(body):
+            json.dumps(value, ensure_ascii=False).encode()  # half of a pair is no text
+        return value
     except (ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise HttpProblem(

@@ -19,6 +19,7 @@ from wasmote_fleet.gateway.http.problems import HttpProblem, problem
 from wasmote_fleet.gateway.keys import Keys, Role
 
 AT_ONCE = 640  # requests in this process; the gateway's own bounds come first
+MAX_PATH = 2048
 # What anybody may ask.
 PUBLIC = ("/health",)
 
@@ -65,6 +66,14 @@ class Guard:
 
     async def _role(self, scope: Scope) -> Role | None:
         headers = Headers(scope=scope)
+        if len(scope["path"]) > MAX_PATH:
+            raise HttpProblem(
+                414,
+                "path",
+                f"the path has more than {MAX_PATH} characters",
+                next_step="/openapi.json has all paths",
+            )
+        _check_site(headers)
         if self._keys is None:
             _check_local(headers)
             return Role.DEPLOY
@@ -123,10 +132,24 @@ def _key(authorization: str) -> str | None:
     return None
 
 
+def _check_site(headers: Headers) -> None:
+    """Refuse what a browser sends for a page of another site: a link or an image is a GET, which may call a function,
+    and a browser adds the key that a person gave it for Basic authentication."""
+    origin = headers.get("origin")
+    if headers.get("sec-fetch-site") == "cross-site" and not (origin and is_loopback(_host_of(origin))):
+        raise HttpProblem(
+            403,
+            "origin",
+            "requests from other sites' pages are not answered here",
+            cause="the header Sec-Fetch-Site says that this is one",
+            next_step="open the address itself, or send the request by a program",
+        )
+
+
 def _check_local(headers: Headers) -> None:
     """Without keys, only what was meant for this machine: a page in a browser here must not reach the fleet through a
     name that it made point to 127.0.0.1, or by a form."""
-    host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    host = _host_of(f"//{headers.get('host', '')}")
     origin = headers.get("origin")
     if not is_loopback(host):
         raise HttpProblem(
@@ -136,7 +159,7 @@ def _check_local(headers: Headers) -> None:
             cause="without keys this server is for this machine: Host must be localhost or a loopback address",
             next_step="use http://127.0.0.1, or start the server with --http ADDRESS:PORT and keys",
         )
-    if origin is not None and not is_loopback(urlsplit(origin).hostname or ""):
+    if origin is not None and not is_loopback(_host_of(origin)):
         raise HttpProblem(
             403,
             "origin",
@@ -144,6 +167,14 @@ def _check_local(headers: Headers) -> None:
             cause="the header Origin names another site",
             next_step="start the server with keys",
         )
+
+
+def _host_of(url: str) -> str:
+    """ "" for none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def is_loopback(host: str) -> bool:

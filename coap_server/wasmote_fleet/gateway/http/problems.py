@@ -134,7 +134,9 @@ def document(error: WasmoteError) -> tuple[dict[str, Any], dict[str, str]]:
 def problem(error: WasmoteError) -> Response:
     """The response for an error."""
     body, headers = document(error)
-    return Response(json.dumps(body, ensure_ascii=False), body["status"], headers, media_type=MEDIA_TYPE)
+    # What others wrote may hold half of a surrogate pair: JSON has its number.
+    text = json.dumps(body, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    return Response(text, body["status"], headers, media_type=MEDIA_TYPE)
 
 
 def _classify(error: WasmoteError) -> tuple[int, str, dict[str, str]]:
