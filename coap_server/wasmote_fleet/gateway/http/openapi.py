@@ -73,7 +73,7 @@ def _operation(
     responses: Json = {}
     for status, content in answers.items():
         responses[str(status)] = {"description": "done"} | ({"content": content} if content else {})
-    for status in (400, 401, 403, 503, *errors):
+    for status in (400, 401, 403, 414, 503, *errors):
         responses[str(status)] = {"$ref": "#/components/responses/Problem"}
     operation: Json = {"summary": summary, "responses": responses}
     if description:
