@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -84,7 +85,8 @@ def check_allowed(annotation: Any, request: WebRequest) -> None:
     if annotation is True:
         allowed = request.authenticated
     elif isinstance(annotation, str | int | float):
-        allowed = request.headers.get("x-require-whisk-auth") == str(annotation)
+        given = request.headers.get("x-require-whisk-auth", "")
+        allowed = hmac.compare_digest(given.encode(), str(annotation).encode())
     else:
         allowed = False
     if not allowed:
