@@ -6,6 +6,7 @@ keys (the registry does) sees it come, change and go. All servers of a fleet sha
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -16,15 +17,20 @@ from urllib.parse import urljoin, urlsplit
 from wasmote.protocol import links
 from wasmote.protocol.links import Link, LinkFormatError
 from wasmote_fleet.engine import KeyValue
+from wasmote_fleet.registry import records
+from wasmote_fleet.registry.presence import State
 from wasmote_fleet.registry.records import node_id
 
 PREFIX = "rd/"
 LIFETIME_S = 90_000  # RFC 9176, 5
 MAX_LIFETIME_S = 2**32 - 1
 MAX_NAME_BYTES = 63
-MAX_LINKS_BYTES = 64 * 1024
+MAX_LINKS_BYTES = 16 * 1024
+MAX_PARAMETERS = 16
+MAX_FOUND = 1000  # links that one lookup gives; page and count show others
 MAX_ENDPOINTS = 10_000
 REGISTRATION_PATH = "rd"
+_THERE = (State.UP, State.SILENT, State.UNKNOWN)
 _OWN = ("ep", "d", "lt", "base")
 _RESERVED = ("page", "count", "rt", "href", "anchor")
 _WORDS = ("rt", "if", "rel", "ct")  # attributes that list words: one of them is enough (RFC 6690, 4.1)
@@ -39,6 +45,10 @@ class BadRequest(Exception):
 
 class Full(Exception):
     """5.03: no room for more endpoints."""
+
+
+class Taken(Exception):
+    """4.03: this is another's, by the address that the request came from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +153,42 @@ class Directory:
         entry = await self._kv.get(PREFIX + id)
         return None if entry is None else decode(entry.value)
 
-    async def put(self, registration: Registration) -> None:
-        """Keep it for its lifetime, in the place of an earlier one of the same endpoint. Raises Full."""
+    async def put(self, registration: Registration, source: str | None = None) -> None:
+        """Keep it for its lifetime, in the place of an earlier one of the same endpoint. source: the base that the
+        request came from, if that is to count. Raises Full, Taken."""
         key = PREFIX + registration.id
-        if await self._kv.get(key) is None and len(await self._kv.keys(PREFIX)) >= MAX_ENDPOINTS:
+        before = await self._kv.get(key)
+        if not _may(source, registration.base):
+            raise Taken(
+                "base is another machine's: who registers somebody else does it on the server's machine"
+            )
+        if (
+            before is not None
+            and not _may(source, decode(before.value).base)
+            and await self._is_there(registration.id)
+        ):
+            raise Taken("a node of this name is there, at another address; it may move once it is down")
+        if before is None and len(await self._kv.keys(PREFIX)) >= MAX_ENDPOINTS:
             raise Full(f"{MAX_ENDPOINTS} endpoints are registered")
         await self._kv.put(key, registration.encode(), ttl_s=registration.lt)
 
-    async def remove(self, id: str) -> bool:
-        """Whether it was there."""
+    async def change(self, before: Registration, after: Registration, source: str | None) -> None:
+        """What an update says: only its own address may send one. Raises Taken."""
+        if not _may(source, before.base):
+            raise Taken("this registration came from another address")
+        await self.put(after, source)
+
+    async def remove(self, id: str, source: str | None = None) -> bool:
+        """Whether it was there. source: as for put. Raises Taken."""
+        before = await self.get(id)
+        if before is not None and not _may(source, before.base):
+            raise Taken("this registration came from another address")
         return await self._kv.delete(PREFIX + id)
+
+    async def _is_there(self, id: str) -> bool:
+        """Whether it is a node of the fleet that answers, as far as is known."""
+        entry = await self._kv.get(records.PREFIX + id)
+        return entry is not None and records.decode(entry.value).state in _THERE
 
     async def all(self) -> list[Registration]:
         """By id."""
@@ -170,7 +206,7 @@ class Directory:
                 for name, value in filters
             )
         ]
-        return found[window]
+        return found[window][:MAX_FOUND]
 
     async def resources(self, query: Query) -> list[Link]:
         """A resource lookup (RFC 9176, 6.3). Raises BadRequest."""
@@ -184,11 +220,31 @@ class Directory:
                 for name, value in filters
             )
         ]
-        return found[window]
+        return found[window][:MAX_FOUND]
+
+
+def _may(source: str | None, base: str) -> bool:
+    """Whether who sent from source has a say about base: the same machine has, and this machine about all."""
+    if source is None:
+        return True
+    sender = _address(source)
+    return sender is not None and (sender.is_loopback or sender == _address(base))
+
+
+def _address(base: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The IP address of a base; None for a name."""
+    try:
+        found = ipaddress.ip_address((urlsplit(base).hostname or "").partition("%")[0])
+    except ValueError:
+        return None
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return mapped or found
 
 
 def _parameters(query: Query) -> dict[str, str]:
     given: dict[str, str] = {}
+    if len(query) > MAX_PARAMETERS:
+        raise BadRequest(f"more than {MAX_PARAMETERS} parameters")
     for name, value in query:
         if name in given:
             raise BadRequest(f"{name}: given twice")

@@ -34,6 +34,7 @@ from wasmote_fleet.registry.directory import (
     Directory,
     Full,
     Registration,
+    Taken,
     new_registration,
     parse_query,
     updated,
@@ -78,7 +79,7 @@ class _Simple(Resource):  # type: ignore[misc]
             text = await _read_links(asked.base)
         finally:
             self._reading -= 1
-        await self._directory.put(new_registration(query, text, asked.base))
+        await self._directory.put(new_registration(query, text, asked.base), _source(request))
         return aiocoap.Message(code=aiocoap.CHANGED)
 
 
@@ -100,7 +101,7 @@ class _Register(Resource):  # type: ignore[misc]
             return aiocoap.Message(code=aiocoap.UNSUPPORTED_CONTENT_FORMAT)
         query = parse_query(request.opt.uri_query)
         registration = new_registration(query, _text(request.payload), _source(request))
-        await self._directory.put(registration)
+        await self._directory.put(registration, _source(request))
         return aiocoap.Message(code=aiocoap.CREATED, location_path=(REGISTRATION_PATH, registration.id))
 
 
@@ -122,12 +123,13 @@ class _Registrations(Resource, PathCapable):  # type: ignore[misc]
         if request.payload:
             raise BadRequest("an update has no payload: register anew to change the links")
         query = parse_query(request.opt.uri_query)
-        await self._directory.put(updated(registration, query, _source(request)))
+        source = _source(request)
+        await self._directory.change(registration, updated(registration, query, source), source)
         return aiocoap.Message(code=aiocoap.CHANGED)
 
     async def _remove(self, request: aiocoap.Message) -> aiocoap.Message:
         registration = await self._find(request)
-        await self._directory.remove(registration.id)
+        await self._directory.remove(registration.id, _source(request))
         return aiocoap.Message(code=aiocoap.DELETED)
 
     async def _find(self, request: aiocoap.Message) -> Registration:
@@ -173,6 +175,8 @@ async def _answer(work: Awaitable[aiocoap.Message]) -> aiocoap.Message:
         return await work
     except BadRequest as err:
         return _problem(aiocoap.BAD_REQUEST, "bad request", str(err))
+    except Taken as err:
+        return _problem(aiocoap.FORBIDDEN, "not yours", str(err))
     except (Full, EngineError) as err:
         reply = _problem(aiocoap.SERVICE_UNAVAILABLE, "not now", str(err))
         reply.opt.max_age = _AGAIN_S

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from typing import Any
 from urllib.parse import urlsplit
 
 import aiocoap
@@ -68,15 +67,6 @@ class Rpc(resource.Resource, resource.PathCapable):  # type: ignore[misc]
         super().__init__()
         self._requests = requests
         self._registry = registry
-
-    async def render_to_pipe(self, pipe: Any) -> None:
-        block = pipe.request.opt.block1
-        if block is not None and block.start + len(pipe.request.payload) > MAX_BYTES:
-            # aiocoap would put together whatever comes.
-            too_large = _TooLarge(f"the data have more than {MAX_BYTES} bytes", next_step="send less")
-            pipe.add_response(_refused(too_large), is_last=True)
-            return
-        await super().render_to_pipe(pipe)
 
     async def render_post(self, request: aiocoap.Message) -> aiocoap.Message:
         try:

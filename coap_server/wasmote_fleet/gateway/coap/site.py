@@ -22,6 +22,7 @@ from aiocoap.error import BadRequest, NotFound
 
 from wasmote.errors import InputError
 from wasmote.protocol.messages import FORMAT_BYTES, FORMAT_LINKS
+from wasmote_fleet.gateway.coap.bounds import BoundedSite
 from wasmote_fleet.gateway.coap.events import Events
 from wasmote_fleet.gateway.coap.rpc import Rpc
 from wasmote_fleet.registry import Directory, Feed, add_directory
@@ -29,6 +30,7 @@ from wasmote_fleet.repository import Repository, UnknownFunction
 
 # The server's own log; what matters comes back as a reply.
 _LOGGER = "wasmote.coap-server"
+_MODULES = 4
 
 
 class _List(resource.Resource):  # type: ignore[misc]
@@ -52,13 +54,15 @@ class _Modules(resource.Resource, resource.PathCapable):  # type: ignore[misc]
     def __init__(self, repository: Repository) -> None:
         super().__init__()
         self._repository = repository
+        # The latest ones, so that all who fetch one share its bytes.
+        self._modules: dict[str, bytes] = {}
 
     async def render_get(self, request: aiocoap.Message) -> aiocoap.Message:
         if len(request.opt.uri_path) != 1:
             raise NotFound
         try:
             found = await self._repository.find(request.opt.uri_path[0])
-            module = await self._repository.read(found.digest)
+            module = await self._read(found.digest)
         except UnknownFunction:
             raise NotFound from None
         except InputError as error:
@@ -66,6 +70,13 @@ class _Modules(resource.Resource, resource.PathCapable):  # type: ignore[misc]
         return aiocoap.Message(
             payload=module, content_format=FORMAT_BYTES, etag=bytes.fromhex(found.digest)[:8]
         )
+
+    async def _read(self, digest: str) -> bytes:
+        module = self._modules.pop(digest, None) or await self._repository.read(digest)
+        while len(self._modules) >= _MODULES:
+            del self._modules[next(iter(self._modules))]
+        self._modules[digest] = module
+        return module
 
 
 class CoapServer:
@@ -75,7 +86,7 @@ class CoapServer:
         self, host: str, port: int, repository: Repository, directory: Directory, feed: Feed, rpc: Rpc
     ) -> None:
         self._bind = (host, port)
-        self._site = resource.Site()
+        self._site = BoundedSite()
         self._site.add_resource(
             [".well-known", "core"], resource.WKCResource(self._site.get_resources_as_linkheader)
         )
