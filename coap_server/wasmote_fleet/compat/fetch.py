@@ -32,6 +32,14 @@ _READ_BYTES = 64 * 1024
 _HEADER_BYTES = 32 * 1024
 _REDIRECTS = (301, 302, 303, 307, 308)
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Python's tables before 3.13 take these for public: protocol assignments (a cloud's metadata among them), 6to4 relays,
+# Azure's metadata, local NAT64, documentation, segment routing.
+_NOT_PUBLIC = [
+    ipaddress.ip_network(text)
+    for text in (
+        "192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32", "64:ff9b:1::/48", "3fff::/20", "5f00::/16",
+    )
+]  # fmt: skip
 # Looking a name up cannot be cancelled, so it has threads of its own: names that nobody answers for hold up no others.
 _RESOLVERS = ThreadPoolExecutor(8, thread_name_prefix="wasmote-resolve")
 
@@ -115,6 +123,8 @@ def is_public(address: IpAddress) -> bool:
             return is_public(address.sixtofour)
         if address.teredo is not None or address.is_site_local:
             return False
+    if any(address in network for network in _NOT_PUBLIC):
+        return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
@@ -159,7 +169,7 @@ async def exchange(
     UnreachableError: nothing was sent; UnansweredError: it was sent, and no whole answer came; FetchFailed: the answer
     is too large, compressed, or leads too far."""
     began = False
-    first = urlsplit(url).hostname if len(url) <= MAX_URL else None
+    first = _parse(url).hostname
     try:
         async with asyncio.timeout(limits.timeout_s):
             for _ in range(limits.redirects + 1):
@@ -172,7 +182,7 @@ async def exchange(
                 where = answer.headers.get("location")
                 if method != "GET" or answer.status not in _REDIRECTS or where is None:
                     return answer
-                url = urljoin(url, where)
+                url = _joined(url, where)
                 if not limits.elsewhere and _parse(url).hostname != first:
                     raise UrlRefused(
                         f"{_shown(url)} is not fetched",
@@ -203,6 +213,13 @@ def _timeout(url: str, timeout_s: float, began: bool) -> WasmoteError:
     )
 
 
+def _joined(url: str, where: str) -> str:
+    try:
+        return urljoin(url, where)
+    except ValueError:
+        return where  # no URL, which _parse says
+
+
 def _parse(url: str) -> SplitResult:
     """Raises UrlRefused."""
     why = ""
@@ -220,6 +237,8 @@ def _parse(url: str) -> SplitResult:
             why = "it carries a user name"
         elif parts.port == 0:
             why = "its port is 0"
+        else:
+            parts.hostname.encode("idna")
     except ValueError as error:
         why = str(error)
     if why:
@@ -298,7 +317,7 @@ async def _converse(
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEADER_BYTES)
     path = quote(target.path or "/", safe="/%:@!$&'()*+,;=-._~")
     path += f"?{quote(target.query, safe='/?%:@!$&()*+,;=-._~[]')}" if target.query else ""
-    host = target.netloc.encode("idna").decode()
+    host = _host_line(target)
     lines = {"Host": host, "User-Agent": "wasmote", "Accept": "*/*", "Accept-Encoding": "identity"}
     lines |= {"Connection": "close"} | dict(headers)
     if body or method in ("POST", "PUT"):
@@ -319,6 +338,12 @@ async def _converse(
             cause=str(error) or "the connection was closed",
             next_step="look there before you repeat it",
         ) from None
+
+
+def _host_line(target: SplitResult) -> str:
+    host = (target.hostname or "").encode("idna").decode()
+    host = f"[{host}]" if ":" in host else host
+    return host if target.port is None else f"{host}:{target.port}"
 
 
 async def _send(writer: asyncio.StreamWriter, data: bytes) -> None:

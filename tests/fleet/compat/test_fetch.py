@@ -97,6 +97,11 @@ async def test_exchange_posts_and_gives_errors_as_answers() -> None:
         "http://127.0.0.1/a b",
         "http://127.0.0.1/" + "a" * 9000,
         "//127.0.0.1/",
+        "http://[",
+        "http://[::1",
+        "http://a..b/",
+        "http://\ud800/",
+        "http://" + "a" * 64 + ".example/",
         "",
     ],
 )
@@ -124,6 +129,15 @@ async def test_urls_that_are_none_are_refused(url: str) -> None:
         "[fd00::1]",
         "224.0.0.1",
         "[64:ff9b::7f00:1]",
+        "[64:ff9b:1::7f00:1]",
+        "[::127.0.0.1]",
+        "[2001:0:1::]",
+        "[fec0::1]",
+        "192.0.0.192",
+        "168.63.129.16",
+        "017700000001",
+        "\u2460\u2461\u2466.0.0.1",
+        "127\u30020\u30020\u30021",
         "[2002:7f00:1::]",
     ],
 )
@@ -244,3 +258,34 @@ async def test_nobody_there_is_unreachable() -> None:
         await fetch(url, reach=LOOPBACK, limits=QUICK)
     with pytest.raises(UnreachableError, match="no host"):
         await fetch("http://no-such-host.invalid/", reach=LOOPBACK, limits=QUICK)
+
+
+async def test_a_redirect_to_no_url_is_refused() -> None:
+    async with server(says(b"HTTP/1.1 302 Found\r\nLocation: http://[\r\nContent-Length: 0\r\n\r\n")) as url:
+        with pytest.raises(UrlRefused):
+            await fetch(url, reach=LOOPBACK, limits=QUICK)
+
+
+async def test_a_long_name_with_a_port_is_asked_for_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = b""
+
+    async def talk(request: bytes, writer: asyncio.StreamWriter) -> None:
+        nonlocal heard
+        heard = request
+        writer.write(OK)
+
+    name = "a" * 63
+    async with server(talk) as url:
+        port = int(url.rpartition(":")[2])
+        monkeypatch.setattr(
+            socket, "getaddrinfo", lambda *_args, **_more: [(socket.AF_INET, 0, 0, "", ("127.0.0.1", port))]
+        )
+        await fetch(f"http://{name}:{port}/", reach=LOOPBACK, limits=QUICK)
+    assert f"Host: {name}:{port}\r\n".encode() in heard
+
+
+async def test_the_environments_proxy_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    async with server(says(OK)) as url:
+        assert (await fetch(url, reach=LOOPBACK, limits=QUICK)).status == 200

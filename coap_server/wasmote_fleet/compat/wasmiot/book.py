@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ipaddress
 import json
 import logging
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -29,6 +31,7 @@ MISSED = 2  # beats
 DESCRIBE = 12  # beats between two looks at what a device can do
 AT_ONCE = 16
 _LOG_KEPT = 50
+_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 _ASK = Limits(max_bytes=256 * 1024, timeout_s=5.0, redirects=0)
 
 
@@ -55,6 +58,14 @@ class Device:
     def interfaces(self) -> list[str]:
         found = self.description.get("supervisorInterfaces")
         return [str(name) for name in found] if isinstance(found, list) else []
+
+    @property
+    def reached(self) -> tuple[str, ...]:
+        """The IP address that answered: requests for it may go there, and to nothing else that it says of itself."""
+        try:
+            return (str(ipaddress.ip_address(self.addresses[0])),)
+        except ValueError:
+            return ()  # a name, whose addresses are judged each time
 
     def as_json(self) -> dict[str, Any]:
         """As wasmiot has it."""
@@ -144,6 +155,7 @@ class Book:
         addresses = [str(a) for a in listed if isinstance(a, str)] if isinstance(listed, list) else []
         if isinstance(hint, str) and hint not in addresses:
             addresses.append(hint)
+        addresses = [address for address in addresses if _HOST.fullmatch(address)]
         port = told.get("port", 5000)
         name = told.get("name") or told.get("host") or caller
         if not addresses or len(addresses) > 8 or not isinstance(port, int) or not 0 < port < 65536:
@@ -218,7 +230,7 @@ class Book:
             await self._heard(replace(device, failed=MISSED - 1), None)
 
     async def _ask(self, device: Device, register: Callable[[Device], Awaitable[None]]) -> None:
-        reach = self._reach.also(*device.addresses[:1])
+        reach = self._reach.also(*device.reached)
         health: dict[str, Any] | None = None
         try:
             headers = {

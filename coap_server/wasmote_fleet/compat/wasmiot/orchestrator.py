@@ -314,7 +314,7 @@ class Orchestrator:
             answer = await exchange(
                 "POST",
                 f"{device.url}/deploy",
-                reach=self._reach.also(*device.addresses),
+                reach=self._reach.also(*device.reached),
                 limits=DEPLOY,
                 headers={"Content-Type": "application/json"},
                 body=json.dumps(body).encode(),
@@ -357,7 +357,7 @@ class Orchestrator:
                     await self._supervisor.undeploy(device.own, manifest["_id"])
                 else:
                     url = f"{device.url}/deploy/{manifest['_id']}"
-                    await exchange("DELETE", url, reach=self._reach.also(*device.addresses), limits=DEPLOY)
+                    await exchange("DELETE", url, reach=self._reach.also(*device.reached), limits=DEPLOY)
             except WasmoteError as error:
                 if isinstance(error, EngineError):
                     raise
@@ -435,7 +435,7 @@ class Orchestrator:
             ]
             headers["Content-Type"], form = multipart.encode(parts)
         answer = await exchange(
-            method, url, reach=self._reach.also(*device.addresses), limits=CALL, headers=headers, body=form
+            method, url, reach=self._reach.also(*device.reached), limits=CALL, headers=headers, body=form
         )
         said = json_of(answer)
         found = said.get("resultUrl") if isinstance(said, dict) else None
@@ -483,9 +483,7 @@ class Orchestrator:
             for d in devices
             for peer in ("", d.addresses[0])
         }
-        return self._reach.also(
-            *{a for d in devices if d.own is None for a in d.addresses}, hosts=hosts - {""}
-        )
+        return self._reach.also(*{a for d in devices if d.own is None for a in d.reached}, hosts=hosts - {""})
 
     # ---- when a device is gone ----
 
@@ -569,7 +567,7 @@ class Orchestrator:
         told = json.dumps({"url": self.book.url_of(FLEET, device.addresses[0])}).encode()
         headers = {"Content-Type": "application/json"}
         await exchange(
-            "POST", f"{device.url}/register", reach=self._reach.also(*device.addresses), limits=DEPLOY,
+            "POST", f"{device.url}/register", reach=self._reach.also(*device.reached), limits=DEPLOY,
             headers=headers, body=told,
         )  # fmt: skip
 

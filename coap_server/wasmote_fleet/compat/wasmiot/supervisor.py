@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from wasmote_fleet.compat.fetch import Limits, Reach, fetch
+from wasmote_fleet.compat.fetch import MAX_URL, Limits, Reach, fetch
 from wasmote_fleet.compat.wasmiot import bodies, records, values
 from wasmote_fleet.compat.wasmiot.errors import BadBody, BadCall, CannotRun, NotReady, NotThere
 from wasmote_fleet.compat.wasmiot.modules import plain_name, prepared
@@ -78,14 +78,20 @@ class Supervisor:
 
     # ---- its orchestrator ----
 
-    async def register(self, device: str, url: object) -> None:
-        """Who orchestrates the device. Raises BadBody."""
-        parts = urlsplit(url) if isinstance(url, str) else None
+    async def register(self, device: str, url: object, *, caller: str) -> None:
+        """Who orchestrates the device; caller: the address that says it, where requests for the device may go then.
+        Raises BadBody."""
+        try:
+            parts = urlsplit(url) if isinstance(url, str) and len(url) <= MAX_URL else None
+        except ValueError:
+            parts = urlsplit("")
         if parts is None:
             raise BadBody("No url found", next_step='send {"url": "http://HOST:PORT"}')
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise BadBody("Orchestrator url is invalid", next_step='send {"url": "http://HOST:PORT"}')
-        await self._engine.kv.put(records.orchestrator_key(device), json.dumps({"url": url}).encode())
+        await self._engine.kv.put(
+            records.orchestrator_key(device), json.dumps({"url": url, "caller": caller}).encode()
+        )
 
     async def orchestrator(self, device: str) -> str | None:
         """The URL that was registered."""
@@ -93,9 +99,10 @@ class Supervisor:
         return None if entry is None else str(json.loads(entry.value)["url"])
 
     async def reach_of(self, device: str, caller: str = "") -> Reach:
-        """Where requests for a device may go: as allowed, to who asks, and to the device's orchestrator."""
-        registered = urlsplit(await self.orchestrator(device) or "").hostname
-        return self._reach.also(*([caller] if caller else ()), hosts=[registered] if registered else ())
+        """Where requests for a device may go: as allowed, to who asks, and to who registered as its orchestrator."""
+        entry = await self._engine.kv.get(records.orchestrator_key(device))
+        registered = "" if entry is None else str(json.loads(entry.value).get("caller", ""))
+        return self._reach.also(*(address for address in (caller, registered) if address))
 
     # ---- deployments ----
 

@@ -145,7 +145,9 @@ class SupervisorHttp:
         if device != FLEET:
             self._devices.node(device)
         try:
-            await self._supervisor.register(device, body.get("url") if isinstance(body, dict) else None)
+            caller = request.client.host if request.client else ""
+            url = body.get("url") if isinstance(body, dict) else None
+            await self._supervisor.register(device, url, caller=caller)
         except BadBody as error:
             return JSONResponse({"status": "error", "result": error.message}, 404)  # as there
         return JSONResponse({"status": "success"})
