@@ -43,6 +43,9 @@ _NEWS_S = 0.2  # between two tellings of progress
 _LOOK_AGAIN_S = 2.0
 
 
+_Group = tuple[int, bool, int]  # of places that are as good as each other, the best first
+
+
 class UnknownDeployment(InputError):
     """There is no deployment of this id, or it has no function of this name."""
 
@@ -90,6 +93,8 @@ class Deployments:
         self._tasks: builtins.list[asyncio.Task[None]] = []
         self._bells: set[asyncio.Event] = set()
         self._settle = asyncio.Event()
+        self._places: dict[tuple[str, str], builtins.list[tuple[_Group, Place]]] = {}
+        self._places_version = (-1, -1)
 
     # ---- life ----
 
@@ -252,7 +257,19 @@ class Deployments:
         are down last; in between by preference (its `nodes`), then those that do less now, then those with fewer
         functions. Empty: nowhere yet. Asks nobody. Raises UnknownDeployment."""
         function = self._function(await self.get(deployment_id), function_name)
-        found: builtins.list[tuple[tuple[int, bool, int, int, int, str], Place]] = []
+        # Each call asks for them; with hundreds of nodes it takes longer than the call to find them anew.
+        version = self._mirror.version, self._registry.version
+        if version != self._places_version:
+            self._places, self._places_version = {}, version
+        found = self._places.get((deployment_id, function_name))
+        if found is None:
+            found = self._places[deployment_id, function_name] = self._find_places(deployment_id, function)
+        busy_at = self._hands.busy_at
+        return [place for _, place in sorted(found, key=lambda one: (one[0], busy_at(one[1].node_id)))]
+
+    def _find_places(self, deployment_id: str, function: FunctionSpec) -> builtins.list[tuple[_Group, Place]]:
+        """Places in their order, but for what nodes do now: it counts within a group."""
+        found: builtins.list[tuple[_Group, int, Place]] = []
         for node, on_node in self._mirror.placed.items():
             placed = on_node.get(function.on_node)
             if placed is None or deployment_id not in placed.deployments:
@@ -263,17 +280,11 @@ class Deployments:
                 continue
             ready = placed.state is PlacedState.READY and placed.boot == boot_of(view)
             preferred = function.nodes.index(node) if function.nodes and node in function.nodes else 0
-            order = (
-                _presence(view.state),
-                not ready,
-                preferred,
-                self._hands.busy_at(node),
-                len(on_node),
-                node,
-            )
+            group = _presence(view.state), not ready, preferred
             state = PlacedState.READY if ready else PlacedState.PENDING
-            found.append((order, Place(node, function.on_node, digest, state)))
-        return [place for _, place in sorted(found, key=lambda one: one[0])]
+            found.append((group, len(on_node), Place(node, function.on_node, digest, state)))
+        found.sort(key=lambda one: (one[0], one[1], one[2].node_id))
+        return [(group, place) for group, _, place in found]
 
     async def chain(self, deployment_id: str, name: str) -> tuple[str, ...] | None:
         """A chain's steps, FUNCTION or FUNCTION/EXPORT; None if there is no such chain. Raises UnknownDeployment."""

@@ -27,6 +27,7 @@ class Mirror:
     def __init__(self, engine: Engine, ring: Callable[[Collection[str]], None]) -> None:
         self._engine = engine
         self._ring = ring
+        self.version = 0  # another one after each change
         self._values: dict[str, tuple[bytes, int]] = {}
         self.deployments: dict[str, Deployment] = {}
         self.rollouts: dict[str, RolloutState] = {}
@@ -138,6 +139,7 @@ class Mirror:
         if known is not None and known[1] >= revision:
             return
         self._values[key] = value, revision
+        self.version += 1
         if key.startswith(PLACED):
             placed = Placed.decode(key, value)
             of_node = self.placed.setdefault(placed.node, {})
@@ -155,6 +157,7 @@ class Mirror:
 
     def _drop(self, key: str) -> None:
         self._values.pop(key, None)
+        self.version += 1
         if key.startswith(PLACED):
             _, node, name = key.split("/")
             gone = self.placed.get(node, {}).pop(name, None)

@@ -102,6 +102,7 @@ class Registry:
         self._work = asyncio.Semaphore(_PARALLEL_WORK)
         self._closing = False
         self._news = asyncio.Event()
+        self._version = 0
 
     # ---- life ----
 
@@ -168,7 +169,13 @@ class Registry:
         """Until something has changed: a node, who speaks with it, or what is known of either."""
         await self._news.wait()
 
+    @property
+    def version(self) -> int:
+        """Another number whenever something may have changed of what nodes() and get() say."""
+        return self._version
+
     def _tell_news(self) -> None:
+        self._version += 1
         self._news.set()
         self._news = asyncio.Event()
 
@@ -294,6 +301,7 @@ class Registry:
         self._registered.pop(id, None)
         await self.engine.kv.delete(records.PREFIX + id)
         self._records.pop(id, None)
+        self._tell_news()
         if records.decode(entry.value).state is not State.LEFT:
             await self._tell(Change.LEFT, id, None, "removed")
         return True
@@ -533,7 +541,10 @@ class Registry:
             )
             try:
                 held = await self.engine.leases.held(records.PREFIX)
-                self._holders = {lease.name.partition("/")[2]: lease.holder for lease in held}
+                holders = {lease.name.partition("/")[2]: lease.holder for lease in held}
+                if holders != self._holders:
+                    self._holders = holders
+                    self._tell_news()
             except EngineError as err:
                 log.warning("the leases cannot be read: %s", err)
             self._wake_all()
@@ -586,6 +597,7 @@ class Registry:
                     continue
                 if id not in self._records or self._records[id][1] < revision:
                     self._records[id] = changed, revision
+                    self._tell_news()
             for kind in kinds:
                 await self._tell(kind, id, changed.boot, cause)
             return changed

@@ -86,13 +86,21 @@ class Resolver:
             return Step(None, function, found, [(OnNode(target.node, function), found)])
         known = await self.export(target, function, export)
         assert known is not None and target.deployment is not None
+        exports: dict[str, Export | None] = {}  # by digest: hundreds of places have one or two modules
         there: list[tuple[Place, Export]] = []
         for place in await self._places.places(target.deployment, function):
-            try:
-                there.append((place, find_export(await self._module(place.digest), function, known.ref)))
-            except InputError:
-                continue  # the version that is there has no such export
+            if place.digest not in exports:
+                exports[place.digest] = await self._export_of(place.digest, function, known.ref)
+            if (export_there := exports[place.digest]) is not None:
+                there.append((place, export_there))
         return Step(target.deployment, function, known, there)
+
+    async def _export_of(self, digest: str, function: str, ref: str) -> Export | None:
+        """None where this version has no such export."""
+        try:
+            return find_export(await self._module(digest), function, ref)
+        except InputError:
+            return None
 
     async def _ask(self, node_id: str, function: str, within_s: float) -> FunctionInfo:
         """What a node knows about a function. Raises NoPlace where it may answer another time."""
