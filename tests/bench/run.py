@@ -15,6 +15,7 @@ import build
 import callgrind
 import engines
 import fleet_engine
+import fleet_gateway
 import looks
 import module
 import push
@@ -24,7 +25,7 @@ import validation
 from report import Bar, Report, Table
 from servers import Server, catalogue
 
-PARTS = ("rates", "instructions", "engine", "validator", "looks", "push", "fleet-engine")
+PARTS = ("rates", "instructions", "engine", "validator", "looks", "push", "fleet-engine", "fleet")
 
 NODE_TO_LIBCOAP = 1.2
 NODE_TO_ECHO = 0.8
@@ -316,7 +317,7 @@ def main() -> int:
     report = Report()
     if "fleet-engine" in parts:
         fleet_engine.measure(report, options.quick, say)
-    if set(parts) != {"fleet-engine"}:
+    if not set(parts) <= {"fleet-engine"}:
         measure_node(report, parts, options)
 
     print(report.text(), end="")
@@ -333,7 +334,7 @@ def measure_node(report: Report, parts: list[str], options: argparse.Namespace) 
     say("building the host node and the tools")
     host = build.build_board("host")
     chip = None
-    if not options.host_only and not set(parts) <= {"rates", "fleet-engine"}:
+    if not options.host_only and not set(parts) <= {"rates", "fleet-engine", "fleet"}:
         say(f"building {CHIP}")
         chip = build.build_board(CHIP)
     noop = build.wat(build.HERE / "noop.wat")
@@ -350,6 +351,8 @@ def measure_node(report: Report, parts: list[str], options: argparse.Namespace) 
         measure_looks(report, chip)
     if "push" in parts:
         measure_push(report, chip, next(s for s in servers if s.name == "node"), options.quick)
+    if "fleet" in parts:
+        fleet_gateway.measure(report, host / "wasmote-node", options.quick, say)
 
 
 if __name__ == "__main__":
