@@ -24,7 +24,7 @@ from wasmote.adapters.project import Project
 from wasmote.adapters.stack_probe import StackUse
 from wasmote.adapters.tools import find_tool
 from wasmote.cli.main import COMMANDS, run
-from wasmote.cli.output import jsonable
+from wasmote.cli.output import Output, jsonable
 from wasmote.cli.size import over_budget
 from wasmote.errors import ExitCode, InputError
 from wasmote.protocol.target import Target, parse_target
@@ -389,3 +389,24 @@ def test_emulate_board_without_emulator(tmp_path: Path, monkeypatch: pytest.Monk
     board = Board("x", "X", "source", "x", "arm-none-eabi", "x", tmp_path)
     with pytest.raises(InputError, match="has no emulator"):
         Emulator(board, tmp_path / "image")
+
+
+def test_output_shows_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
+    """Names, log lines and causes come from nodes: they neither move the cursor, nor set titles, nor hide text."""
+    evil = "a\x1b]0;owned\x07\x1b[2J\rb\x9b31m\u202ecod.exe\ud800\x7f"
+    out = Output()
+    out.emit({"text": evil}, f"1\t{evil}\n2")
+    out.table([{"name": evil + "\nforged"}], ["name"])
+    out.note(evil)
+    out.warning(evil)
+    out.error(InputError(evil, cause=evil, next_step=evil))
+    Output(json=True).emit({"text": evil})
+    Output(json=True).error(InputError(evil, next_step=evil))
+    said = capsys.readouterr()
+    for text in (said.out, said.err):
+        assert not set(text) & set("\x1b\x07\r\x9b\u202e\ud800\x7f")
+        assert "\\x1b]0;owned\\x07\\x1b[2J\\x0db\\x9b31m\\u202ecod.exe\\ud800\\x7f" in text
+    lines = said.out.splitlines()
+    assert lines[0].startswith("1\t") and lines[1] == "2" and lines[3].endswith("\\x0aforged")
+    assert json.loads(lines[4]) == {"text": evil}
+    assert json.loads(said.err.splitlines()[-1])["error"] == evil

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import click
 
 from wasmote.cli.base import Session
 from wasmote.cli.base import command as base_command
 from wasmote.cli.node import tuning
+from wasmote.cli.output import shown
 from wasmote.errors import InputError
 from wasmote_fleet.cli.data import data_option
 from wasmote_fleet.compat.fetch import parse_network
@@ -172,7 +174,22 @@ def command(
             f"{at.http} ({keys}), {at.coap}{wasmiot_at}; data in {at.data}. Ctrl-C stops.",
         )
 
+    _log_to_stderr()
     asyncio.run(serve(settings, started, session.output.warning))
+
+
+class _Shown(logging.Formatter):
+    """Without what a terminal would obey: nodes and clients have a say in these lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record))
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(_Shown())
+    logging.getLogger().addHandler(handler)
 
 
 def _wasmiot(

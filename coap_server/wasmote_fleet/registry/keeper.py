@@ -144,7 +144,7 @@ class Keeper:
             try:
                 device = await self.link.device()
                 beat = self._beat(sent_at, device)
-            except (WasmoteError, TimeoutError, KeyError, TypeError, ValueError) as err:
+            except (WasmoteError, TimeoutError, KeyError, TypeError, ValueError, ArithmeticError) as err:
                 device, cause = None, str(err) or cause
                 changes = self.presence.missed()
             else:

@@ -4,6 +4,7 @@ beat."""
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -15,6 +16,7 @@ from wasmote_fleet.registry.presence import State
 
 PREFIX = "nodes/"
 _ID = re.compile(r"[A-Za-z0-9_.~%@-]{1,200}")
+_MAX_TEXT, _MAX_MEMBERS, _MAX_DEPTH = 128, 64, 3  # of what a node says of itself
 _DEVICE = ("board", "chip", "fw", "abi", "sec", "engine", "limits", "defaults", "validate")
 
 
@@ -102,11 +104,42 @@ def decode(value: bytes) -> Record:
 def device_facts(device: Mapping[str, Any]) -> dict[str, Any]:
     """What a record keeps of /d. ram and flash are totals in bytes; imports are those that /d lists, or what ABI
     version 1 says (docs/PROTOCOL.md, 7)."""
-    facts: dict[str, Any] = {name: device[name] for name in _DEVICE if name in device}
+    facts: dict[str, Any] = {name: _plain(device[name]) for name in _DEVICE if name in device}
+    for name in ("limits", "defaults"):
+        if not isinstance(facts.get(name), dict):
+            facts.pop(name, None)
+    engine = facts.get("engine")
+    if not isinstance(engine, dict) or not isinstance(engine.get("features", []), list):
+        facts.pop("engine", None)
     for name in ("ram", "flash"):
         total = device.get(name, {}).get("total") if isinstance(device.get(name), dict) else None
-        if isinstance(total, int):
+        if isinstance(total, int) and 0 <= total < 2**53:
             facts[name] = total
     listed = device.get("imports")
-    facts["imports"] = [str(name) for name in listed] if isinstance(listed, list) else ["wasmote"]
+    facts["imports"] = _texts(listed) if isinstance(listed, list) else ["wasmote"]
     return facts
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """What a node said, as far as it is a short text or a number, or few of them; None for all else. Whatever answers
+    at an address may call itself a node."""
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, bool) or (isinstance(value, int) and abs(value) < 2**53):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, list) and depth < _MAX_DEPTH:
+        return [_plain(each, depth + 1) for each in value[:_MAX_MEMBERS]]
+    if isinstance(value, dict) and depth < _MAX_DEPTH:
+        members = [(name, each) for name, each in value.items() if isinstance(name, str)]
+        return {_text(name): _plain(each, depth + 1) for name, each in members[:_MAX_MEMBERS]}
+    return None
+
+
+def _texts(listed: list[Any]) -> list[str]:
+    return [_text(each) for each in listed[:_MAX_MEMBERS] if isinstance(each, str)]
+
+
+def _text(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text[:_MAX_TEXT])

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,8 +37,25 @@ from rich.table import Table
 from wasmote.errors import WasmoteError
 
 _SAFE_INTEGER = 2**53
+_OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _PLAIN_STEP = 0.25
 _PLAIN_INTERVAL_S = 5.0
+
+
+def shown(text: str, keep: str = "\n\t") -> str:
+    """text without what a terminal obeys: control characters, and those that turn the direction of writing, as \\xNN or
+    \\uNNNN. Names, log lines and causes come from nodes, which are not trusted with a person's screen."""
+    return _OBEYED.sub(lambda found: found[0] if found[0] in keep else _escaped(found[0]), text)
+
+
+def _escaped(char: str) -> str:
+    return f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
+
+
+def _line_of_json(value: Any) -> str:
+    """As UTF-8 holds it: half of a surrogate pair and what a terminal obeys by its number."""
+    text = json.dumps(jsonable(value), ensure_ascii=False)
+    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def jsonable(value: Any) -> Any:
@@ -86,7 +104,7 @@ class _RichBar:
         self._progress.update(self._task, total=total)
 
     def describe(self, text: str) -> None:
-        self._progress.update(self._task, description=escape(text))
+        self._progress.update(self._task, description=escape(shown(text)))
 
 
 class _PlainBar:
@@ -135,9 +153,9 @@ class Output:
     def emit(self, value: Any, text: RenderableType | None = None) -> None:
         """A result: value as one line of JSON, or text for people (the value itself if no text is given)."""
         if self.json:
-            sys.stdout.write(json.dumps(jsonable(value), ensure_ascii=False) + "\n")
+            sys.stdout.write(_line_of_json(value) + "\n")
         elif text is None or isinstance(text, str):
-            sys.stdout.write(f"{value if text is None else text}\n")
+            sys.stdout.write(shown(f"{value if text is None else text}") + "\n")
         else:
             self._out.print(text)
         sys.stdout.flush()
@@ -168,7 +186,10 @@ class Output:
         numeric = {
             key: bool(rows) and all(isinstance(row.get(key), int | float) for row in rows) for key in headings
         }
-        cells = [["" if row.get(key) is None else str(row[key]) for key in headings] for row in rows]
+        cells = [
+            ["" if row.get(key) is None else shown(str(row[key]), keep="") for key in headings]
+            for row in rows
+        ]
         if self._out.is_terminal:
             table = Table(box=None, pad_edge=False, header_style="bold")
             for key, heading in headings.items():
@@ -191,23 +212,23 @@ class Output:
     def note(self, text: str) -> None:
         """A message for a person, on stderr."""
         if not self.quiet:
-            self._err.print(escape(text))
+            self._err.print(escape(shown(text)))
 
     def warning(self, text: str) -> None:
         """A message that --quiet does not hide."""
-        self._err.print(f"[yellow]warning:[/] {escape(text)}")
+        self._err.print(f"[yellow]warning:[/] {escape(shown(text))}")
 
     def error(self, err: WasmoteError) -> None:
         """What failed, why, and the next step; one JSON object with --json."""
         if self.json:
-            sys.stderr.write(json.dumps(jsonable(err.as_json()), ensure_ascii=False) + "\n")
+            sys.stderr.write(_line_of_json(err.as_json()) + "\n")
             return
-        self._err.print(f"[bold red]error:[/] {escape(err.message)}")
+        self._err.print(f"[bold red]error:[/] {escape(shown(err.message))}")
         if err.cause:
             for line in err.cause.splitlines():
-                self._err.print(f"  {escape(line)}")
+                self._err.print(f"  {escape(shown(line))}")
         if err.next_step:
-            self._err.print(f"[bold]next:[/] {escape(err.next_step)}")
+            self._err.print(f"[bold]next:[/] {escape(shown(err.next_step))}")
 
     @contextmanager
     def progress(self, text: str, total: int | None = None, *, unit: str = "") -> Iterator[Bar]:
@@ -225,6 +246,6 @@ class Output:
                 transient=True,
             )
             with bar:
-                yield _RichBar(bar, bar.add_task(escape(text), total=total))
+                yield _RichBar(bar, bar.add_task(escape(shown(text)), total=total))
         else:
             yield _PlainBar(self.note, text, total, unit)
