@@ -18,7 +18,9 @@ from wasmote_fleet.registry.errors import WrongNode
 from wasmote_fleet.registry.presence import Beat, Change, Presence, State
 from wasmote_fleet.registry.records import Record
 
-_TRIES = 4  # messages a beat, so that a lossy line loses few beats
+_TRIES = 5  # messages a beat, so that a lossy line loses few beats
+_RANDOM_FACTOR = 1.5  # of retransmissions (RFC 7252, 4.8): the longest they may take
+_SHARE = 0.95  # of a beat that all tries take at most
 
 
 class Link:
@@ -71,10 +73,12 @@ class Link:
         target = parse_target(self.uri)
         if self._bridged:
             target = parse_target((await self.node()).client.uri)
-        # Faster than ACK_TIMEOUT, which is for requests that many clients send: this is one message a beat.
-        span = 2.0**_TRIES
+        # Faster than ACK_TIMEOUT, which is for requests that many clients send: this is one message a beat. All tries
+        # end before the beat does: a client has one unacknowledged message at a time at a node, and the next beat must
+        # not wait behind this one, or fail with it.
+        longest = _RANDOM_FACTOR * (2.0**_TRIES - 1.0)
         tuning = Tuning(
-            ack_timeout_s=self._beat_s / span,
+            ack_timeout_s=_SHARE * self._beat_s / longest,
             max_retransmit=_TRIES - 1,
             reply_timeout_s=self._beat_s,
             attempts=1,

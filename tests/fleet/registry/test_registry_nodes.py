@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import pytest
 from fleet_world import BEAT_S, LEASE_S, Watcher, eventually, kill, node, port_of, sqlite
 
+sys.path.append(str(Path(__file__).resolve().parents[2] / "integration"))
+from lossy import LossyRelay, Weather
+
 from wasmote.errors import InputError, RefusedError, UnreachableError
+from wasmote.protocol.messages import GET
 from wasmote_fleet.registry import Change, NodeView, Registry, State
 from wasmote_fleet.registry.records import decode
 
@@ -19,6 +24,25 @@ def view_of(registry: Registry, id: str) -> NodeView:
     view = registry.get(id)
     assert view is not None
     return view
+
+
+async def test_registry_a_node_that_misses_one_beat_is_silent_and_not_down(tmp_path: Path) -> None:
+    async with sqlite(tmp_path) as engine, node("a") as emulator:
+        at = ("127.0.0.1", port_of(emulator))
+        async with (
+            LossyRelay(at, Weather(double=0, late=0)) as relay,
+            Registry(engine, beat_s=1.0) as registry,
+        ):
+            await registry.adopt(relay.uri)
+            events = Watcher(registry)
+            last = await events.until("a", Change.UP)
+            rounds = 4
+            for _ in range(rounds):
+                relay.deaf_to = frozenset({GET})
+                last = await events.until("a", Change.SILENT, after=last.offset)
+                relay.deaf_to = frozenset()
+                last = await events.until("a", Change.UP, after=last.offset)
+            assert await events.kinds("a") == [Change.JOINED, Change.UP, *[Change.SILENT, Change.UP] * rounds]
 
 
 async def test_registry_adopts_a_node_and_knows_what_it_can(tmp_path: Path) -> None:
