@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -61,8 +62,24 @@ def test_pages_of_other_sites_are_refused_however_they_ask(server: FleetServer, 
     assert status_of(url, here, "Sec-Fetch-Site: cross-site") == 403
     assert status_of(url, here, "Sec-Fetch-Site: none") == 200
     assert status_of(url, here, "Sec-Fetch-Site: same-site", "Origin: http://localhost:3000") == 200
+    assert status_of(url, "Host: evil.example", "Origin: http://evil.example") == 403
     assert status_of(url, here, "Sec-Fetch-Site: cross-site", "Origin: http://localhost:3000") == 200
     assert status_of(url, here, "Sec-Fetch-Site: cross-site", "Origin: http://evil.example") == 403
+
+
+@pytest.mark.slow
+def test_pages_in_browsers_of_trusted_machines(tmp_path: Path) -> None:
+    """--wasmiot-trust: no key is asked for, so the page must not come from elsewhere, nor by a name of its own."""
+    options = ("--wasmiot", "0.0.0.0:0", "--wasmiot-trust", "127.0.0.1")
+    with fleet_server(tmp_path / "fleet.db", *options) as server:
+        url = server.started["wasmiot"].replace("0.0.0.0", "127.0.0.1") + "/request-history"
+        for host in ("127.0.0.1", "192.0.2.7:5000", "[2001:db8::1]", "fleet", "fleet.local"):
+            assert status_of(url, f"Host: {host}") == 200, host
+        for host in ("evil.example", "192.0.2.7.evil.example", "[", ""):
+            assert status_of(url, f"Host: {host}") == 403, host
+        assert status_of(url, "Host: 192.0.2.7", "Origin: http://192.0.2.7:3000") == 200
+        for origin in ("http://evil.example", "null", "http://192.0.2.70"):
+            assert status_of(url, "Host: 192.0.2.7", f"Origin: {origin}") == 403, origin
 
 
 @pytest.mark.slow

@@ -82,6 +82,7 @@ class Guard:
         key = _key(headers.get("authorization", ""))
         client = scope.get("client")
         if key is None and self._trusted is not None and client is not None and self._trusted(client[0]):
+            _check_named_here(headers)
             return Role.DEPLOY
         role = None if key is None else await self._keys.role_of(key)
         if role is None:
@@ -133,16 +134,35 @@ def _key(authorization: str) -> str | None:
 
 
 def _check_site(headers: Headers) -> None:
-    """Refuse what a browser sends for a page of another site: a link or an image is a GET, which may call a function,
-    and a browser adds the key that a person gave it for Basic authentication."""
+    """Refuse what a browser sends for a page of another site: a form's POST, and a link's or an image's GET, which may
+    call a function. A browser adds the key that a person gave it for Basic authentication."""
     origin = headers.get("origin")
-    if headers.get("sec-fetch-site") == "cross-site" and not (origin and is_loopback(_host_of(origin))):
+    if origin is None:
+        other = headers.get("sec-fetch-site") == "cross-site"
+    else:
+        site = _host_of(origin)
+        other = not site or not (is_loopback(site) or site == _host_of(f"//{headers.get('host', '')}"))
+    if other:
         raise HttpProblem(
             403,
             "origin",
             "requests from other sites' pages are not answered here",
-            cause="the header Sec-Fetch-Site says that this is one",
+            cause=f"the header {'Sec-Fetch-Site' if origin is None else 'Origin'} says that this is one",
             next_step="open the address itself, or send the request by a program",
+        )
+
+
+def _check_named_here(headers: Headers) -> None:
+    """Without a key, from a trusted machine: a page in a browser there must not get here by a name of its own that it
+    made point to this server. Nobody else owns an address, nor a name without dots."""
+    host = _host_of(f"//{headers.get('host', '')}")
+    if not host or not (_is_address(host) or "." not in host or host.endswith(".local")):
+        raise HttpProblem(
+            403,
+            "host",
+            f"requests to '{host}' are not answered without a key",
+            cause="such a name can belong to anybody",
+            next_step="name this server by its IP address, or send a key",
         )
 
 
@@ -150,7 +170,6 @@ def _check_local(headers: Headers) -> None:
     """Without keys, only what was meant for this machine: a page in a browser here must not reach the fleet through a
     name that it made point to 127.0.0.1, or by a form."""
     host = _host_of(f"//{headers.get('host', '')}")
-    origin = headers.get("origin")
     if not is_loopback(host):
         raise HttpProblem(
             403,
@@ -158,14 +177,6 @@ def _check_local(headers: Headers) -> None:
             f"requests to '{host}' are not answered here",
             cause="without keys this server is for this machine: Host must be localhost or a loopback address",
             next_step="use http://127.0.0.1, or start the server with --http ADDRESS:PORT and keys",
-        )
-    if origin is not None and not is_loopback(_host_of(origin)):
-        raise HttpProblem(
-            403,
-            "origin",
-            "requests from other sites' pages are not answered here",
-            cause="the header Origin names another site",
-            next_step="start the server with keys",
         )
 
 
@@ -175,6 +186,14 @@ def _host_of(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:
