@@ -127,3 +127,48 @@ def test_deployments_that_would_take_long_to_read_are_refused_at_once() -> None:
     with pytest.raises(SpecError, match="no JSON"):
         load_json('{"id": "\\ud83d"}', "it")
     assert load_json('{"id": "\\ud83d\\ude00"}', "it") == {"id": "\U0001f600"}
+
+
+def datagram(number: int, code: int, *options: tuple[int, bytes], payload: bytes = b"") -> bytes:
+    """A CoAP message; options in the order of their numbers, each shorter than 13 bytes and less than 13 behind the
+    one before."""
+    made, last = bytearray((0x44, code, number >> 8, number & 255, 0, 0, number >> 8, number & 255)), 0
+    for option, value in options:
+        made += bytes(((option - last) << 4 | len(value),)) + value
+        last = option
+    return bytes(made) + (b"\xff" + payload if payload else b"")
+
+
+@pytest.mark.slow
+def test_datagrams_that_are_traps_fill_no_log(tmp_path: Path) -> None:
+    """The server's stderr is empty, or the fixture fails."""
+    traps = [
+        ((11, b"rd"), (15, b"ep=\xff\xfe")),
+        ((11, b"\xff"),),
+        ((11, b"rd"), (15, b"ep=\x1b[2J")),
+        ((11, b"rd"), (15, b"ep=a"), (15, b"lt=" + b"9" * 9)),
+        ((11, b"rd"), (15, b"base=coap://")),
+        ((11, b"rpc"), (11, b"x"), (15, b"from=a")),
+        ((11, b"functions"), (11, b"..")),
+    ]
+    with (
+        fleet_server(tmp_path / "fleet.db") as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+    ):
+        at = urlsplit(server.coap)
+        sock.connect((at.hostname, at.port))
+        sock.settimeout(10)
+        number = 0
+        for options in traps:
+            for code in (1, 2, 4):
+                number += 1
+                sock.send(datagram(number, code, *options))  # type: ignore[arg-type]
+        for block in (b"\x0e", b"\x3e", b"\x1e"):  # the first, the fourth, the second
+            number += 1
+            sock.send(
+                datagram(number, 2, (11, b"rpc"), (11, b"x"), (23, b""), (27, block), payload=bytes(1024))
+            )
+        sock.send(datagram(999, 1, (11, b"functions")))
+        while (answer := sock.recv(2048))[2:4] != (999).to_bytes(2, "big"):
+            assert answer[1] >> 5 in (0, 2, 4), answer
+        assert answer[1] == 0x45

@@ -3,18 +3,23 @@ several blocks for minutes, one for each client and query: one datagram would co
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import aiocoap
 import cbor2
 from aiocoap import resource
-from aiocoap.blockwise import Block1Spool, Block2Cache
+from aiocoap.blockwise import Block1Spool, Block2Cache, IncompleteException
+from aiocoap.error import UnparsableMessage
+from aiocoap.optiontypes import StringOption
 from aiocoap.util.asyncio.timeoutdict import TimeoutDict
 
 from wasmote.protocol.messages import FORMAT_PROBLEM
 
 MAX_BYTES = 64 * 1024  # of a request; nothing that comes by CoAP is larger
+LOG_S, LOG_LINES = 60.0, 10
 TRANSFERS = 256  # of a resource, each way; beyond it the oldest one begins again
 
 
@@ -28,11 +33,48 @@ class _Latest(TimeoutDict):  # type: ignore[misc]
         super().__setitem__(key, value)
 
 
+class _Spool(Block1Spool):  # type: ignore[misc]
+    def feed_and_take(self, request: aiocoap.Message) -> aiocoap.Message:
+        try:
+            return super().feed_and_take(request)
+        except ValueError:  # a block that does not follow the last one
+            raise IncompleteException from None
+
+
+class Few(logging.Filter):
+    """Lets a few errors through a minute, and no warnings, which are about what clients send: a stranger's datagrams
+    shall not fill a disk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._since, self._said = -LOG_S, 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.ERROR:
+            return False
+        now = time.monotonic()
+        if now - self._since >= LOG_S:
+            self._since, self._said = now, 0
+        self._said += 1
+        return self._said <= LOG_LINES
+
+
+def _decode_text(option: StringOption, raw: bytes) -> None:
+    try:
+        option.value = raw.decode()
+    except UnicodeDecodeError:
+        raise UnparsableMessage("an option is no UTF-8") from None
+
+
+# aiocoap's own raises what its transports do not expect: a traceback for each such datagram.
+StringOption.decode = _decode_text
+
+
 class BoundedSite(resource.Site):  # type: ignore[misc]
     """A site whose resources keep no more than that."""
 
     def add_resource(self, path: Sequence[str], added: Any) -> None:
-        added._block1, added._block2 = Block1Spool(), Block2Cache()
+        added._block1, added._block2 = _Spool(), Block2Cache()
         added._block1._assemblies = _Latest(added._block1._assemblies.timeout)
         added._block2._completes = _Latest(added._block2._completes.timeout)
         super().add_resource(path, added)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import logging
 from types import TracebackType
 
 import aiocoap
@@ -22,7 +23,7 @@ from aiocoap.error import BadRequest, NotFound
 
 from wasmote.errors import InputError
 from wasmote.protocol.messages import FORMAT_BYTES, FORMAT_LINKS
-from wasmote_fleet.gateway.coap.bounds import BoundedSite
+from wasmote_fleet.gateway.coap.bounds import BoundedSite, Few
 from wasmote_fleet.gateway.coap.events import Events
 from wasmote_fleet.gateway.coap.rpc import Rpc
 from wasmote_fleet.registry import Directory, Feed, add_directory
@@ -97,9 +98,11 @@ class CoapServer:
         self._site.add_resource(["rpc"], rpc)
         add_directory(self._site, directory)
         self._stack = contextlib.AsyncExitStack()
+        self._few = Few()
 
     async def __aenter__(self) -> CoapServer:
         # Behind all addresses a reply must leave by the one that was asked, which only udp6 sees to (Linux).
+        logging.getLogger(_LOGGER).addFilter(self._few)
         transport = "udp6" if ipaddress.ip_address(self._bind[0]).is_unspecified else "simplesocketserver"
         context = await aiocoap.Context.create_server_context(
             self._site, bind=self._bind, loggername=_LOGGER, transports=[transport]
@@ -112,3 +115,4 @@ class CoapServer:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         await self._stack.aclose()
+        logging.getLogger(_LOGGER).removeFilter(self._few)
