@@ -204,7 +204,7 @@ def _nodes_table(report: Report, count: int, figures: dict[str, dict[str, float]
     ]
     table.notes.append(
         f"A registered node that answers beats costs the server {registration['kb_a_node']:.0f} KB and "
-        f"{registration['sockets_a_node']:g} sockets; one with a function that was deployed, "
+        f"{registration['sockets_a_node']:g} of its sockets; one with a function that was deployed, "
         f"{deployment['kb_a_node']:.0f} KB more."
     )
     report.tables.append(table)
