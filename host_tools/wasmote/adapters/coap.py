@@ -32,6 +32,7 @@ from wasmote.protocol.push import Block1, PushSession
 LOGGER = "wasmote.coap"
 DEFAULT_MAX_AGE_S = 1  # of a busy reply without Max-Age
 _REPRESENTATION_RESTARTS = 3
+_MAX_REPLY_BYTES = 4 << 20  # the largest, a module, has 1 MB
 _BUSY_RESTART = 3  # busy replies to one block before the whole transfer is begun again
 _BUSY = (messages.UNAVAILABLE, messages.TOO_MANY_REQUESTS)
 SILENCE_S = 5.0  # without an answer for so long, a person is told; again after twice as long, and so on
@@ -284,7 +285,13 @@ class CoapClient:
         body, last = first.payload, first
         while last.block2 is not None and last.block2.more:
             szx = last.block2.szx
-            if len(body) % (16 << szx):
+            if len(body) > _MAX_REPLY_BYTES:
+                raise RefusedError(
+                    f"{request.text}: the node's answer does not end",
+                    cause=f"it has more than {_MAX_REPLY_BYTES} bytes",
+                    next_step="check that a wasmote node is there",
+                )
+            if not last.payload or len(body) % (16 << szx):
                 raise RefusedError(
                     f"{request.text}: the node sent a block of a wrong size",
                     next_step="this node does not follow RFC 7959: update its firmware",

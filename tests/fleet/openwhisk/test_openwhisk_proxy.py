@@ -160,3 +160,15 @@ def test_the_platforms_default_main(proxy: Proxy) -> None:
     proxy.init("main", code=code(load("fib").data))
     assert proxy.run({"args": [20]}) == {"result": 6765}
     assert json.dumps(proxy.run({"args": [10]})) == '{"result": 55}'
+
+
+def test_pages_in_a_browser_of_this_machine_are_refused(proxy: Proxy) -> None:
+    for headers in (
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Host": "evil.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ):
+        refused = requests.post(proxy.at + "/init", data="{}", headers=headers, timeout=60)
+        assert refused.status_code == 403, (headers, refused.text)
+    proxy.init()
