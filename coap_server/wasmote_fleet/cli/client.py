@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -80,8 +80,9 @@ class Client:
         json: Any = None,
         data: bytes | None = None,
         content_type: str | None = None,
+        answers: Collection[int] = (),
     ) -> requests.Response:
-        """One request below /api/v1; path is quoted here."""
+        """One request below /api/v1; path is quoted here. answers: statuses above 299 that are no error."""
         url = "/".join([self._url, "api", "v1", *(quote(part, safe="") for part in path)])
         headers = {} if content_type is None else {"Content-Type": content_type}
         try:
@@ -103,7 +104,7 @@ class Client:
             raise self._unanswered(method, error) from None
         except requests.RequestException as error:
             raise self._unanswered(method, error) from None
-        if response.status_code >= 300:
+        if response.status_code >= 300 and response.status_code not in answers:
             raise _error(response)
         return response
 
@@ -168,6 +169,8 @@ def _error(response: requests.Response) -> WasmoteError:
         body = response.json()
         title, kind = str(body["title"]), str(body["type"]).rpartition("/")[2]
     except (ValueError, KeyError, TypeError):
+        if (refused := _openwhisk_error(response)) is not None:
+            return refused
         return WasmoteError(
             f"{response.url} answered {status}",
             cause=response.text[:200],
@@ -183,4 +186,24 @@ def _error(response: requests.Response) -> WasmoteError:
         next_step=_NEXT_STEPS.get(kind) or str(body.get("next_step", "")),
         exit_code=code,
         details={**(details if isinstance(details, dict) else {}), **extra, "status": status, "kind": kind},
+    )
+
+
+def _openwhisk_error(response: requests.Response) -> WasmoteError | None:
+    """The error of OpenWhisk's paths, `{"error": TEXT, "code": ID}`; None if it is none."""
+    try:
+        body = response.json()
+        text, _code = str(body["error"]), body["code"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    status = response.status_code
+    return WasmoteError(
+        text,
+        next_step=_NEXT_STEPS["key"]
+        if status in (401, 403)
+        else "`wasmote fleet action list` shows what there is"
+        if status == 404
+        else "docs/compatibility.md says what an action may be",
+        exit_code=ExitCode.USAGE if status in (400, 404, 413) else ExitCode.REFUSED,
+        details={"status": status, "kind": "openwhisk"},
     )

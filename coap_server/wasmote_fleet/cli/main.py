@@ -31,6 +31,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "deployments": ("deployments", "what is deployed, and how far it is"),
         "call": ("call", "call a function of a deployment or on a node, or a chain"),
         "history": ("history", "queued calls and chains: what became of them, and their results"),
+        "action": ("action", "OpenWhisk's actions: parameters in, a result out"),
     },
 }
 
