@@ -34,7 +34,13 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FleetSer
 
 @pytest.mark.parametrize(
     ("what", "step"),
-    [("nodes", "adopt"), ("functions", "publish"), ("deployments", "deploy"), ("history", "call --queue")],
+    [
+        ("nodes", "adopt"),
+        ("events", "adopt"),
+        ("functions", "publish"),
+        ("deployments", "deploy"),
+        ("history", "call --queue"),
+    ],
 )
 def test_an_empty_list_says_how_to_begin(
     server: FleetServer, capsys: pytest.CaptureFixture[str], what: str, step: str
@@ -56,7 +62,15 @@ def test_next_steps_are_the_command_lines(
     spec.write_text(SPEC)
     assert run(["fleet", "deploy", str(spec)]) == ExitCode.OK
     assert run(["fleet", "deployments", "text"]) == ExitCode.OK
-    assert "chain both: words, words" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "chain both: words, words" in said and "words on n: ready, 1.0.0 (" in said
+    assert run(["fleet", "history", "--state", "failed"]) == ExitCode.OK
+    assert "`wasmote fleet history` lists all" in capsys.readouterr().err
+    assert run(["fleet", "events", "--after", "1000"]) == ExitCode.OK
+    assert "no events after 1000" in capsys.readouterr().err
+    spec.write_text(SPEC.replace("module =", "modul ="))
+    assert run(["fleet", "deploy", str(spec)]) == ExitCode.USAGE
+    assert "as, module" in capsys.readouterr().err
     assert run(["fleet", "call", "text:both"]) == ExitCode.USAGE
     said = capsys.readouterr().err
     assert "a chain of this name" in said and "--chain" in said
@@ -66,6 +80,10 @@ def test_next_steps_are_the_command_lines(
 
 def test_a_server_that_wants_a_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "fleet.db"
+    assert run(["fleet", "keys", "list", "--data", str(data)]) == ExitCode.OK
+    assert "`wasmote fleet keys add" in capsys.readouterr().err
+    assert run(["fleet", "serve", "--data", str(data), "--http", "0.0.0.0:0"]) == ExitCode.USAGE
+    assert f"`wasmote fleet keys add deploy --data {data}`" in capsys.readouterr().err
     assert run(["fleet", "keys", "add", "read", "--data", str(data)]) == ExitCode.OK
     capsys.readouterr()
     with fleet_server(data, "--http", "0.0.0.0:0") as running:

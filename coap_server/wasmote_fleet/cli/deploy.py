@@ -61,7 +61,7 @@ def command(
         return
     progress = follow(session, client, spec.id, timeout_s)
     end_of(progress, timeout_s)
-    session.output.emit({**applied, "progress": progress}, summary(progress))
+    session.output.emit({**applied, "progress": progress}, summary(progress, applied["spec"]))
 
 
 def read(path: Path) -> tuple[Spec, dict[str, str]]:
@@ -108,7 +108,7 @@ def read(path: Path) -> tuple[Spec, dict[str, str]]:
         sources[str(one.get("name"))] = _beside(path, source)
     if isinstance(functions, list):
         raw = {**raw, "functions": stripped}
-    return parse_mapping(raw, str(path), locate=locate), sources
+    return parse_mapping(raw, str(path), locate=locate, also=(_MODULE,)), sources
 
 
 def _beside(path: Path, source: str) -> str:

@@ -72,7 +72,7 @@ def command(
     else:
         one = client.get("deployments", id)
         progress = one["progress"]
-        lines = [summary(progress)]
+        lines = [summary(progress, one["spec"])]
         lines += [
             f"  chain {chain['name']}: {', '.join(chain['steps'])}" for chain in one["spec"].get("chains", ())
         ]

@@ -51,7 +51,14 @@ def command(
         "offset": "OFFSET", "time": "AT", "node": "NODE", "kind": "WHAT", "boot": "BOOT", "server": "SEEN BY",
         "cause": "CAUSE",
     }  # fmt: skip
-    session.output.table([{**event, "time": _time(event)} for event in events], columns, value=events)
+    empty = (
+        "no events yet: `wasmote fleet adopt URI`, or a node that registers, makes the first ones"
+        if after is None
+        else f"no events after {after} yet: -f waits for them"
+    )
+    session.output.table(
+        [{**event, "time": _time(event)} for event in events], columns, value=events, empty=empty
+    )
 
 
 def _follow(client: Client, after: int | None) -> Iterator[dict[str, Any]]:

@@ -81,7 +81,9 @@ def command(
                 [_row(each) for each in listed],
                 columns,
                 value=listed,
-                empty="no queued calls: `wasmote fleet call --queue` makes one, and each call of a chain is one",
+                empty="none of the queued calls is such a one: `wasmote fleet history` lists all"
+                if filters
+                else "no queued calls: `wasmote fleet call --queue` makes one, and each call of a chain is one",
             )
     elif cancel or remove:
         _end(session, client, request, remove)

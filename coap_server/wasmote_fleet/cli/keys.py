@@ -47,7 +47,11 @@ def list_keys(session: Session, data: str) -> None:
         {"id": key.id, "role": key.role.word, "label": key.label, "made_at": key.made_at}
         for key in _with_keys(data, lambda keys: keys.list())
     ]
-    session.output.table(rows, {"id": "ID", "role": "ROLE", "label": "LABEL"})
+    session.output.table(
+        rows,
+        {"id": "ID", "role": "ROLE", "label": "LABEL"},
+        empty="no keys yet: `wasmote fleet keys add ROLE` makes one",
+    )
 
 
 @base_command()

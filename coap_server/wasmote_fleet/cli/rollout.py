@@ -60,12 +60,15 @@ def end_of(progress: dict[str, Any], timeout_s: float) -> None:
     )
 
 
-def summary(progress: dict[str, Any]) -> str:
-    """In a few lines, for a person."""
+def summary(progress: dict[str, Any], spec: dict[str, Any] | None = None) -> str:
+    """In a few lines, for a person; with the versions of what nodes have, if spec is given."""
+    versions = {one.get("digest"): one.get("version") for one in spec["functions"]} if spec else {}
     counts = f"{progress['ready']} of {progress['wanted']} ready"
     failed = f", {progress['failed']} failed" if progress["failed"] else ""
     lines = [f"{progress['id']}: {progress['phase']}, {counts}{failed}"]
     for one in progress.get("nodes", ()):
         cause = f" ({one['cause']})" if one["cause"] else ""
-        lines.append(f"  {one['function']} on {one['node']}: {one['state']}, {one['sha256'][:12]}{cause}")
+        version = versions.get(one["sha256"])
+        module = one["sha256"][:12] if version is None else f"{version} ({one['sha256'][:12]})"
+        lines.append(f"  {one['function']} on {one['node']}: {one['state']}, {module}{cause}")
     return "\n".join(lines)

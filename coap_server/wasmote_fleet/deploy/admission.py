@@ -116,10 +116,13 @@ def admit(picture: Picture) -> None:
         if not nodes:
             cause, step = "there are no nodes", "add some with `wasmote fleet adopt URI`"
         else:
-            cause = f"{len(found)} of {count} nodes fit{'' if there else ', none of them is up'}: {_told(reasons)}"
+            away = ", none of them is up" if found and not there else ""
+            cause = f"{len(found)} of {count} nodes fit{away}: {_told(reasons)}"
             if not reasons:
                 cause = f"there are {len(found)} nodes that fit, {count} are wanted"
             step = "ask for less (`count`, `where`, `nodes`), make room, or add nodes that fit"
+            if any("another module" in reason for reason in reasons.values()):
+                step = f"name it otherwise on the nodes: `as`; or {step}"
         raise Refused(
             f"'{deployment.id}' was not admitted: no place for {function.name}",
             cause=cause,

@@ -128,15 +128,20 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def parse_mapping(
-    raw: Mapping[str, Any], source: str = "the deployment", *, locate: Locate | None = None
+    raw: Mapping[str, Any],
+    source: str = "the deployment",
+    *,
+    locate: Locate | None = None,
+    also: tuple[str, ...] = (),
 ) -> Spec:
-    """The deployment in what TOML or JSON decoded to. Raises SpecError."""
+    """The deployment in what TOML or JSON decoded to. also: members of a function that the caller has read, and that
+    the reason for an unknown one names. Raises SpecError."""
     top = _Table(raw, (), source, locate or (lambda path: None))
     top.only("id", "functions", "chains", "rollout")
     id = top.text("id", required=True)
     if not is_id(id):
         raise top.wrong("id", f"'{id}' is no id", _NAME_RULE, "choose another one")
-    functions = tuple(_function(table) for table in top.tables("functions", MAX_FUNCTIONS))
+    functions = tuple(_function(table, also) for table in top.tables("functions", MAX_FUNCTIONS))
     if not functions:
         raise top.wrong(
             "functions", "there is no function", "a deployment has one at least", "add [[functions]]"
@@ -172,8 +177,8 @@ def _check_names(spec: Spec, top: _Table) -> None:
                 )
 
 
-def _function(table: _Table) -> FunctionSpec:
-    table.only("name", "function", "version", "digest", "nodes", "count", "where", "as")
+def _function(table: _Table, also: tuple[str, ...] = ()) -> FunctionSpec:
+    table.only("name", "function", "version", "digest", "nodes", "count", "where", "as", *also)
     name = table.text("name", required=True)
     if not is_id(name):
         raise table.wrong("name", f"'{name}' is no name", _NAME_RULE, "choose another one")

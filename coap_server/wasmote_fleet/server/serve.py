@@ -37,7 +37,7 @@ from wasmote_fleet.registry.registry import BEAT_S, LEASE_S
 from wasmote_fleet.repository import Repository
 from wasmote_fleet.requests import Requests
 from wasmote_fleet.requests.places import RegistryPresence
-from wasmote_fleet.server.addresses import Address, bind
+from wasmote_fleet.server.addresses import Address, bind, default_data
 from wasmote_fleet.server.http import HttpServer, configured
 from wasmote_fleet.server.mdns import MdnsSettings, run_mdns
 from wasmote_fleet.server.wasmiot import WasmiotSettings, serve_wasmiot
@@ -89,7 +89,8 @@ async def serve(
         if not settings.http.loopback and not await keys.list():
             raise InputError(
                 f"the server has no keys, and {settings.http} can be reached by others",
-                next_step="make one with `wasmote fleet keys add deploy`, or listen at 127.0.0.1 only",
+                next_step=f"make one with `wasmote fleet keys add deploy{_data_words(settings.data)}`, "
+                "or listen at 127.0.0.1 only",
             )
         validator = await asyncio.to_thread(Validator.load)
         repository = Repository(engine, validator)
@@ -170,6 +171,11 @@ async def serve(
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # bugs, not what clients send
         with _signals(http, feed.end), contextlib.suppress(asyncio.CancelledError):
             await http.serve(sockets=[http_socket])
+
+
+def _data_words(data: str) -> str:
+    """What makes a command of this data's, behind its other words."""
+    return "" if data == str(default_data()) else f" --data {data}"
 
 
 async def _open(data: str) -> Engine:

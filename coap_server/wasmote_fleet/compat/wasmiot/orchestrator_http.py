@@ -216,7 +216,9 @@ class OrchestratorHttp:
         try:
             id = await self._manifests.create(told)
         except BadBody as error:
-            return JSONResponse({"errorText": "Failed validating manifest", "error": str(error)}, 400)
+            said = {"errorText": "Failed validating manifest", "error": str(error)}
+            said |= {"next_step": error.next_step} if error.next_step else {}
+            return JSONResponse(said, 400)
         except WasmoteError as error:
             said = {"errorText": "Failed constructing solution for manifest", "error": str(error)}
             return JSONResponse(said, 404 if isinstance(error, NotThere) else 409)

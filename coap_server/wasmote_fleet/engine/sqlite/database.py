@@ -121,7 +121,9 @@ class Database:
         except sqlite3.Error as err:
             lock.release()
             raise DataUnusable(
-                f"cannot use {path}", cause=str(err), next_step="give another file, or restore this one"
+                f"cannot use {path}",
+                cause=str(err),
+                next_step="check that it is a file of this program, and that you may write there; or give another one"
             ) from None
         except BaseException:
             lock.release()
