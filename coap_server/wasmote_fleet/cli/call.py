@@ -19,7 +19,9 @@ from wasmote_fleet.cli.results import print_response
 @click.option("--out", "out_file", metavar="FILE", help="Where its output goes; otherwise standard output.")
 @click.option("--chain", is_flag=True, help="NAME is a chain of DEPLOYMENT.")
 @click.option("--queue", is_flag=True, help="Only hand it over, and print the request's id.")
-@click.option("--id", "rid", metavar="ID", help="With --queue: the id. Asking twice is asking once, with what was asked first.")
+@click.option(
+    "--id", "rid", metavar="ID", help="With --queue: the id. Asking twice is asking once: the first."
+)
 @click.option(
     "--timeout",
     type=click.FloatRange(0.1, 3600),

@@ -262,6 +262,11 @@ async def test_admission_says_of_each_node_why_it_does_not_fit(tmp_path: Path) -
         await world.publish("fib", "2")
         found = await reasons(nodes=["a"])
         assert found["a"] == "'fib' is another module there, of deployment there"
+        with pytest.raises(Refused) as clash:
+            await world.apply("d", {"name": "fib", "nodes": ["a"]})
+        assert "`as`" in (clash.value.next_step or "") and "none of them is up" not in (
+            clash.value.cause or ""
+        )
         # What two functions need together counts.
         with pytest.raises(Refused, match="no place for y") as together:
             await world.deployments.apply(

@@ -193,6 +193,8 @@ def test_files_go_through_a_manifest(world: World) -> None:
     form = {"wasm": ("model.wasm", wat(TURN), "application/wasm")}
     id = world.do("POST", "/file/module", 201, data={"name": "model"}, files=form)["id"]
     told = {"functions": (None, json.dumps(model))}
+    early = {"name": "early", "sequence": [{"device": None, "module": id, "func": "turn"}]}
+    assert "/upload" in world.do("POST", "/file/manifest", 400, json=early)["next_step"]
     assert "missing mounts" in world.do("POST", f"/file/module/{id}/upload", 400, files=told)["errorText"]
     world.do("POST", f"/file/module/{id}/upload", files=told | {"model.bin": ("m", b"MODEL")})
     far = world.device("far")

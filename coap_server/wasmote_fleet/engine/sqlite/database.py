@@ -123,7 +123,7 @@ class Database:
             raise DataUnusable(
                 f"cannot use {path}",
                 cause=str(err),
-                next_step="check that it is a file of this program, and that you may write there; or give another one"
+                next_step="check that it is a file of this program, and that you may write there; or give another one",
             ) from None
         except BaseException:
             lock.release()
