@@ -26,6 +26,8 @@ int main(void)
     wm_chip_init();
     wm_chip_mac(ep + 8);
     const char *reset = wm_chip_reset_cause();
+    /* A bridge passes it on to the directory that it was told of; one that was not resets it, and the node asks less often. */
+    static const struct wm_peer line = {.link = 0};
     const struct wm_node_config config = {
         .links = &link,
         .link_count = 1,
@@ -35,6 +37,7 @@ int main(void)
         .board = WM_BOARD_NAME,
         .chip = BOARD_CHIP,
         .reset = reset,
+        .register_at = &line,
     };
     struct wm_node *node = wm_node_init(&config);
     wm_serial_say("wasmote " WM_VERSION " " WM_BOARD_NAME " " BOARD_CHIP " reset: ", reset);
