@@ -12,7 +12,7 @@ from wasmote_fleet.cli.client import Client, server_options
 
 
 @base_command()
-@click.argument("source", metavar="APP|FILE.wasm")
+@click.argument("source", metavar="APP|FILE")
 @click.option("--name", help="The function's name. Otherwise the module's own, or the file's.")
 @click.option("--version", "version", help="Otherwise the module's own, or the first digits of its SHA-256.")
 @click.option("--bare", is_flag=True, help="Send a module without a `wasmote` section as it is.")
@@ -30,8 +30,8 @@ def command(
 ) -> None:
     """Publish a function: its latest version is from now on this module.
 
-    An app (a folder with app.toml, or a name from wasm_apps) is compiled first. The server validates the module as a
-    node does.
+    An app (a folder with app.toml, or a name from wasm_apps) or a .c or .wat file is compiled first. The server
+    validates the module as a node does.
     """
     compiled = apps.load(source)
     chosen = name or compiled.name
