@@ -108,6 +108,16 @@ def test_bodies_that_are_traps(server: FleetServer, method: str, path: str, body
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("trigger", ["\0", "/_/\x1b[2J", "a" * 300, "\u202e"])
+def test_a_feed_of_a_trigger_that_no_trigger_is_called(server: FleetServer, trigger: str) -> None:
+    where = "/api/v1/namespaces/whisk.system/actions/alarms/alarm?blocking=true&result=true"
+    for event in ("CREATE", "READ", "UPDATE", "DELETE"):
+        asked = {"lifecycleEvent": event, "triggerName": trigger, "cron": "* * * * *"}
+        answer = server.request("POST", where, json=asked)
+        assert answer.status_code == 502 and "error" in answer.json(), answer.text
+
+
+@pytest.mark.slow
 def test_a_path_that_is_too_long(server: FleetServer) -> None:
     assert server.request("GET", "/api/v1/nodes/" + "a" * 5000).status_code == 414
 

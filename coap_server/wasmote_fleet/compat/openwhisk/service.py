@@ -24,7 +24,7 @@ from wasmote_fleet.compat.openwhisk.clock import AlarmClock, Alarms
 from wasmote_fleet.compat.openwhisk.errors import Rejected
 from wasmote_fleet.compat.openwhisk.invoke import Invoker, Objects, new_id
 from wasmote_fleet.compat.openwhisk.limits import Throttle
-from wasmote_fleet.compat.openwhisk.names import SYSTEM, Name, derived_id, key_part
+from wasmote_fleet.compat.openwhisk.names import SYSTEM, Name, check_entity, derived_id, key_part
 from wasmote_fleet.compat.openwhisk.packages import Packages
 from wasmote_fleet.compat.openwhisk.store import Doc, Entities
 from wasmote_fleet.compat.openwhisk.system import PACKAGE
@@ -89,6 +89,7 @@ class OpenWhisk:
         try:
             if not trigger:
                 raise AlarmError("no trigger name parameter was provided")
+            check_entity(trigger)
             outcome = Outcome(SUCCESS, await self.alarms.ask(name, event, trigger, parameters))
         except AlarmError as error:
             outcome = failed(APPLICATION_ERROR, str(error))
