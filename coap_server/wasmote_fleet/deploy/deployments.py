@@ -31,6 +31,7 @@ from wasmote_fleet.deploy.spec import FunctionSpec, Spec, is_id
 from wasmote_fleet.deploy.sweeper import LEASE, Sweeper
 from wasmote_fleet.deploy.worker import LOOK_S, LeaseGone, Shared, Worker
 from wasmote_fleet.engine import ChangeKind, Engine, EngineError, EngineUnavailable, LeaseLost, SnapshotEnd
+from wasmote_fleet.engine.tasks import end
 from wasmote_fleet.registry import Registry, State
 from wasmote_fleet.repository import ModuleInfo, Repository
 
@@ -110,9 +111,7 @@ class Deployments:
         """Stop, and let other servers go on at once. What is being sent to nodes is dropped; it is taken up again."""
         workers = self._running()
         tasks = [*self._tasks, *(task for _, task in workers)]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*tasks)
         for worker, _ in workers:
             try:
                 await self._engine.leases.release(worker.lease)
@@ -146,7 +145,7 @@ class Deployments:
                 1 if before is None else before.generation + 1,
                 self._engine.clock.time(),
                 needs if before is None else {**_kept(before, self._mirror.placed), **needs},
-                _previous(pinned, before),
+                _previous(pinned, before, self._mirror.rollouts.get(spec.id)),
             )
             await self._admit(wanted)
             if await self._mirror.put(wanted.key, wanted.encode()):
@@ -154,12 +153,13 @@ class Deployments:
                 return wanted
 
     async def rollback(self, id: str) -> Deployment:
-        """Apply the spec before the present one. Raises as apply(), UnknownDeployment."""
+        """Apply the spec before the present one; specs whose rollout stopped do not count. Raises as apply(),
+        UnknownDeployment."""
         deployment = await self.get(id)
         if deployment.previous is None:
             raise InputError(
                 f"'{id}' has nothing to go back to",
-                cause="it is the first that was deployed under this id",
+                cause="nothing else that was deployed under this id came about",
                 next_step=f"apply another one, or remove it: `wasmote fleet deployments {id} --rm`",
             )
         return await self.apply(deployment.previous)
@@ -521,11 +521,13 @@ def _presence(state: State) -> int:
     return 2 if state in (State.DOWN, State.LEFT) else 1
 
 
-def _previous(pinned: Spec, before: Deployment | None) -> Spec | None:
-    """What a rollback goes back to: the last spec that was another one."""
+def _previous(pinned: Spec, before: Deployment | None, rollout: RolloutState | None) -> Spec | None:
+    """What a rollback goes back to: the last spec that was another one, and whose rollout did not stop."""
     if before is None or before.removing:
         return None
-    return before.previous if before.spec == pinned else before.spec
+    stopped = rollout is not None and rollout.generation == before.generation and rollout.stopped
+    found = before.previous if stopped or before.spec == pinned else before.spec
+    return None if found == pinned else found
 
 
 def _kept(before: Deployment, placed: Mapping[str, Mapping[str, Placed]]) -> dict[str, Needs]:

@@ -16,6 +16,7 @@ from wasmote_fleet.engine import (
     RevisionConflict,
     SnapshotEnd,
 )
+from wasmote_fleet.engine.tasks import end
 
 log = logging.getLogger("wasmote.fleet.deploy")
 _RETRY_S = 1.0
@@ -53,9 +54,7 @@ class Mirror:
             await event.wait()
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
 
     async def write_placed(
         self, node: str, name: str, change: Callable[[Placed | None], Placed | None]

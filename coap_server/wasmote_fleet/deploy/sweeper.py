@@ -13,6 +13,7 @@ from wasmote_fleet.deploy.records import Placed, PlacedState
 from wasmote_fleet.deploy.transitions import leave, not_removed, removing
 from wasmote_fleet.deploy.worker import TICK_S, LeaseGone, Shared
 from wasmote_fleet.engine import EngineError, Lease
+from wasmote_fleet.engine.tasks import end
 
 log = logging.getLogger("wasmote.fleet.deploy")
 
@@ -54,9 +55,7 @@ class Sweeper:
                     bell.cancel()
                 await asyncio.sleep(_TOGETHER_S)
         finally:
-            for task in self._tasks.values():
-                task.cancel()
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            await end(*self._tasks.values())
 
     async def _orphans(self) -> None:
         """What a deployment that is gone has left: a server may have died between two writes."""

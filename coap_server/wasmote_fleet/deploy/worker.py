@@ -16,6 +16,7 @@ from wasmote_fleet.deploy.plan import Finish, GiveUp, Install, Leave, Picture, P
 from wasmote_fleet.deploy.records import Boot, Deployment, Failure, Placed, RolloutState
 from wasmote_fleet.deploy.transitions import Claim, Foreign, There, claim, late, leave, not_done, ready
 from wasmote_fleet.engine import Clock, EngineError, Lease
+from wasmote_fleet.engine.tasks import end
 
 log = logging.getLogger("wasmote.fleet.deploy")
 
@@ -74,10 +75,7 @@ class Worker:
                     return
                 await self._wait(done)
         finally:
-            tasks = [*self._tasks.values(), *([self._asking] if self._asking else [])]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(*self._tasks.values(), *([self._asking] if self._asking else []))
 
     def _check_lease(self) -> None:
         if self._shared.clock.time() >= self.lease.expires_at:

@@ -37,6 +37,7 @@ from wasmote_fleet.engine import (
     EngineUnavailable,
     NoSuchService,
 )
+from wasmote_fleet.engine.tasks import end
 from wasmote_fleet.gateway.errors import DeadlinePassed, Lost, Overloaded
 from wasmote_fleet.gateway.local import AT_A_NODE as AT_A_NODE
 from wasmote_fleet.gateway.local import WAITING_AT_A_NODE as WAITING_AT_A_NODE
@@ -241,9 +242,7 @@ class Gateway:
         except CallFailed as error:
             raise _lost(work, str(error)) from None
         finally:
-            for task in (asking, losing):
-                task.cancel()
-            await asyncio.gather(asking, losing, return_exceptions=True)
+            await end(asking, losing)
         return decode(await self._unpacked(reply))
 
     async def _gone(self, server: str, node_id: str) -> None:

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from wasmote_fleet.engine import Engine, EngineError
+from wasmote_fleet.engine.tasks import end
 from wasmote_fleet.registry import events
 from wasmote_fleet.registry.events import Event
 
@@ -48,9 +49,7 @@ class Feed:
     ) -> None:
         self.end()
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
 
     def end(self) -> None:
         """All who wait have seen the last event."""

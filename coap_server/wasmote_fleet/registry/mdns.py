@@ -25,6 +25,7 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 
 from wasmote.errors import LocalError, WasmoteError
 from wasmote.protocol.target import parse_target
+from wasmote_fleet.engine.tasks import end
 from wasmote_fleet.registry.presence import State
 from wasmote_fleet.registry.registry import NodeView, Registry
 
@@ -110,9 +111,7 @@ class Mdns:
                 yield await queue.get()
         finally:
             await browser.async_cancel()
-            for task in list(tasks):
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(*tasks)
 
     async def browse(self, wait_s: float, type: str = COAP) -> list[Service]:
         """What is announced, as far as it answers in time."""

@@ -39,6 +39,7 @@ from wasmote_fleet.engine import (
     SnapshotEnd,
     holding,
 )
+from wasmote_fleet.engine.tasks import end
 from wasmote_fleet.registry import directory, events, records
 from wasmote_fleet.registry.errors import NodeExists, NotHere, UnknownNode, WrongNode
 from wasmote_fleet.registry.events import Event
@@ -116,7 +117,7 @@ class Registry:
         await asyncio.wait({synced, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
         if not synced.done():
             failed = next(task for task in self._tasks if task.done())
-            await _end([synced])
+            await end(synced)
             await self.close()
             await failed  # raises
         self._go(self._tend())
@@ -125,7 +126,7 @@ class Registry:
     async def close(self) -> None:
         """Stop, and let other servers have the nodes at once."""
         self._closing = True
-        await _end([*self._tasks, *self._settling.values()])
+        await end(*self._tasks, *self._settling.values())
         await asyncio.gather(*(self._drop(id) for id in list(self._keepers)))
         for lease in self._reserved.values():
             await self.engine.leases.release(lease)
@@ -492,7 +493,7 @@ class Registry:
         if mine is None:
             return
         keeper, task = mine
-        await _end([task])
+        await end(task)
         try:
             await self.engine.leases.release(keeper.lease)
         except EngineError as err:
@@ -629,9 +630,3 @@ def _within_reach(uri: str) -> bool:
     """False for a serial device of another machine, or one that is not plugged in."""
     target = parse_target(uri)
     return target.kind != "serial" or not target.device.startswith("/") or Path(target.device).exists()
-
-
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

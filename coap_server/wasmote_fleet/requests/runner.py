@@ -24,6 +24,7 @@ from wasmote_fleet.engine import (
     Queue,
     RevisionConflict,
 )
+from wasmote_fleet.engine.tasks import end
 from wasmote_fleet.requests import joints, records
 from wasmote_fleet.requests.context import Context
 from wasmote_fleet.requests.errors import MayHaveRun, NoAnswer, NoPlace, TooLate, UnknownRequest
@@ -90,10 +91,7 @@ class Runner:
             running = [task for _, task in self._running.values()]
             if running:
                 await asyncio.wait(running, timeout=_STOPPING_S)
-        tasks = [*self._tasks, *(task for _, task in self._running.values())]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._tasks, *(task for _, task in self._running.values()))
 
     def stop(self, rid: str) -> None:
         """A request was cancelled: what runs of it here ends."""

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from wasmote_fleet.engine.tasks import end
 from wasmote_fleet.registry import Registry
 from wasmote_fleet.registry.mdns import WEBTHING, Announcer, Mdns, WebthingOf, adopt_announced
 
@@ -57,9 +58,7 @@ async def run_mdns(
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(*tasks)
 
 
 async def _follow_supervisors(mdns: Mdns, found: Found) -> None:

@@ -24,6 +24,7 @@ from wasmote_fleet.compat.openwhisk.service import OpenWhisk
 from wasmote_fleet.compat.wasmiot import records as wasmiot_records
 from wasmote_fleet.deploy import Deployments
 from wasmote_fleet.engine import Engine, EngineError, open_engine
+from wasmote_fleet.engine.tasks import end
 from wasmote_fleet.gateway.calls import Gateway
 from wasmote_fleet.gateway.coap.rpc import Rpc
 from wasmote_fleet.gateway.coap.site import CoapServer
@@ -220,9 +221,7 @@ async def _task(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await end(task)
 
 
 async def _housekeeping(

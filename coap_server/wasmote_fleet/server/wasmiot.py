@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -28,6 +27,7 @@ from wasmote_fleet.compat.wasmiot.supervisor_http import SupervisorHttp
 from wasmote_fleet.compat.wasmiot.uploads import Uploads
 from wasmote_fleet.deploy import Deployments
 from wasmote_fleet.engine import Engine
+from wasmote_fleet.engine.tasks import end
 from wasmote_fleet.gateway.keys import Keys
 from wasmote_fleet.registry import Registry
 from wasmote_fleet.repository import Repository
@@ -147,7 +147,7 @@ async def serve_wasmiot(
         ]
         app = make_app(routes, None if local else keys, settings.trusted)
         watching = asyncio.create_task(ports.run())
-        stack.push_async_callback(_end, watching)
+        stack.push_async_callback(end, watching)
         ready = asyncio.Event()
         http = HttpServer(configured(app), ready.set)
         serving = asyncio.create_task(http.serve(sockets=sockets))
@@ -171,7 +171,7 @@ async def serve_wasmiot(
                 return {view.record.id: (view.record.ep, url_of(view.record.id, peer)) for view in views}
 
             joining = Joining(settings.orchestrator, known, supervising.asked)
-            stack.push_async_callback(_end, asyncio.create_task(joining.run()))
+            stack.push_async_callback(end, asyncio.create_task(joining.run()))
         url = f"http://{replace(settings.listen, port=fleet_port)}"
         yield Wasmiot(url, settings.listen.host, ports.port_of, orchestrator.found)
 
@@ -181,13 +181,7 @@ async def _stop(http: HttpServer, serving: asyncio.Task[None]) -> None:
     http.should_exit = True
     done, _ = await asyncio.wait({serving}, timeout=_STOPPING_S)
     if not done:
-        await _end(serving)
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+        await end(serving)
 
 
 def address_toward(host: str, peer: str) -> str:

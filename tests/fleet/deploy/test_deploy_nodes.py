@@ -176,8 +176,15 @@ async def test_a_wave_stops_at_a_bad_node_and_the_same_again_goes_on(tmp_path: P
         assert versions.count(second) >= 3  # the first wave, and what had begun of the second
         assert versions[6:] == [first, first]  # the third has not
         assert (await world.deployments.places("d", "fib"))[0].state is PlacedState.READY
+        # Another one that cannot work either is nothing to go back to.
+        await world.publish("fib", "3", stack=151_000)
+        assert (await world.apply("d", spec)).phase is Phase.STOPPED
+        await world.deployments.rollback("d")
+        assert (await world.deployments.wait("d", timeout_s=30)).phase is Phase.READY
+        assert [await has(world, ep) for ep in eps] == [first] * 8
         async with Node(fleet["n3"].uri) as node:
             await node.rm("mine")
+        spec = {**spec, "version": "2"}
         done = await world.apply("d", spec, rollout={"waves": [3, 3]})
         assert done.phase is Phase.READY
         assert [await has(world, ep) for ep in eps] == [second] * 8

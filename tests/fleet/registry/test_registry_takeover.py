@@ -13,6 +13,7 @@ from nats_server import NatsServer
 
 from wasmote.errors import RefusedError
 from wasmote_fleet.engine import Engine, open_engine
+from wasmote_fleet.engine.tasks import end
 from wasmote_fleet.registry import Change, Registry, State
 
 pytestmark = pytest.mark.slow
@@ -48,9 +49,7 @@ async def die(registry: Registry) -> None:
         *registry._settling.values(),
         *(task for _, task in registry._keepers.values()),
     ]
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await end(*tasks)
     registry._keepers.clear()
 
 

@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from wasmote_fleet.compat.openwhisk.alarms import Alarm, AlarmError, due, made, updated
 from wasmote_fleet.compat.openwhisk.names import derived_id, key_part
 from wasmote_fleet.compat.openwhisk.store import Doc, Entities
-from wasmote_fleet.compat.openwhisk.tasks import end
 from wasmote_fleet.compat.openwhisk.triggers import Triggers
 from wasmote_fleet.engine import (
     Change,
@@ -24,6 +23,7 @@ from wasmote_fleet.engine import (
     RevisionConflict,
     SnapshotEnd,
 )
+from wasmote_fleet.engine.tasks import end
 
 log = logging.getLogger("wasmote.fleet.openwhisk")
 

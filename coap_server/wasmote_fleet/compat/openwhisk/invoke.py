@@ -39,8 +39,8 @@ from wasmote_fleet.compat.openwhisk.limits import (
 )
 from wasmote_fleet.compat.openwhisk.names import Name, derived_id
 from wasmote_fleet.compat.openwhisk.store import Doc, Entities, Vault
-from wasmote_fleet.compat.openwhisk.tasks import end
 from wasmote_fleet.engine import Engine, EngineError, Job, LeaseLost, NotFound, Queue, QueuePolicy
+from wasmote_fleet.engine.tasks import end
 
 log = logging.getLogger("wasmote.fleet.openwhisk")
 

@@ -34,6 +34,7 @@ from wasmote_fleet.compat.wasmiot.records import ROOT, is_key
 from wasmote_fleet.compat.wasmiot.supervisor import Asked, Supervisor
 from wasmote_fleet.compat.wasmiot.uploads import Document, Uploads, new_id
 from wasmote_fleet.engine import Engine, EngineError, LeaseLost
+from wasmote_fleet.engine.tasks import end
 from wasmote_fleet.requests import NoPlace
 
 log = logging.getLogger("wasmote.fleet.wasmiot")
@@ -92,8 +93,7 @@ class Orchestrator:
 
     async def __aexit__(self, *_exc: object) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end(self._task)
 
     async def found(self, name: str, addresses: Sequence[str], port: int) -> None:
         """A supervisor was announced by mDNS: one of ours, or one to take in."""

@@ -31,6 +31,7 @@ from wasmote_fleet.engine import (
     QueuePolicy,
     RevisionConflict,
 )
+from wasmote_fleet.engine.tasks import end
 from wasmote_fleet.gateway.errors import Overloaded
 from wasmote_fleet.repository import ModuleInfo
 from wasmote_fleet.repository.modules import ExportInfo
@@ -75,10 +76,7 @@ class Runs:
 
     async def close(self) -> None:
         """What runs is left to the next server."""
-        tasks = [*self._tasks, *self._jobs]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._tasks, *self._jobs)
 
     # ---- at once ----
 
@@ -191,8 +189,7 @@ class Runs:
             log.exception("call %s", job.id)
         finally:
             del self._revisions[job.id]
-            alive.cancel()
-            await asyncio.gather(alive, return_exceptions=True)
+            await end(alive)
 
     async def _extend(self, job: Job) -> None:
         while True:

@@ -14,6 +14,7 @@ from wasmote_fleet.engine.clock import Clock
 from wasmote_fleet.engine.errors import Busy, CallFailed, CallTimeout, EngineError, NoSuchService
 from wasmote_fleet.engine.interface import Call, Handler
 from wasmote_fleet.engine.jetstream.connection import Connection
+from wasmote_fleet.engine.tasks import end
 
 _TIMEOUT, _ERROR = "Wasmote-Timeout", "Wasmote-Error"
 
@@ -61,10 +62,7 @@ class NatsCalls:
             for subscription in subscriptions:
                 with suppress(nats.errors.Error):
                     await subscription.unsubscribe()
-            tasks = list(running)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(*running)
 
     async def _run(self, message: Msg, handler: Handler) -> None:
         timeout_s = float((message.headers or {}).get(_TIMEOUT, "10"))

@@ -18,6 +18,7 @@ from wasmote_fleet.engine.errors import (
     NoSuchService,
 )
 from wasmote_fleet.engine.interface import Call, Handler
+from wasmote_fleet.engine.tasks import end
 
 
 @dataclass(eq=False)
@@ -106,10 +107,7 @@ class LocalCalls:
 
 
 async def _cancel(server: _Server) -> None:
-    running = list(server.running)
-    for task in running:
-        task.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
+    await end(*server.running)
 
 
 def _retrieve(task: asyncio.Task[bytes]) -> None:

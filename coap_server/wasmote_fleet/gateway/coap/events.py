@@ -16,6 +16,7 @@ from aiocoap.error import BadRequest
 
 from wasmote.protocol.messages import FORMAT_CBOR
 from wasmote_fleet.engine import EngineError
+from wasmote_fleet.engine.tasks import end
 from wasmote_fleet.registry.feed import Feed, event_json
 
 WATCHERS = 64  # beyond it, the oldest one goes
@@ -43,9 +44,7 @@ class Events(resource.ObservableResource):  # type: ignore[misc]
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
 
     async def add_observation(self, _request: aiocoap.Message, observation: Any) -> None:
         if len(self._observers) >= WATCHERS:
