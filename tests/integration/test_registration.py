@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -42,7 +43,9 @@ def free_port() -> int:
 async def directory(port: int) -> AsyncIterator[CoapClient]:
     """aiocoap-rd at this port; a client of it."""
     command = [sys.executable, "-c", DIRECTORY, "--bind", f"127.0.0.1:{port}"]
-    process = await asyncio.create_subprocess_exec(*command)
+    # By itself it listens by TCP as well, where the port may be somebody else's.
+    variables = {**os.environ, "AIOCOAP_SERVER_TRANSPORT": "udp6"}
+    process = await asyncio.create_subprocess_exec(*command, env=variables)
     try:
         async with CoapClient("127.0.0.1", port) as client:
             async with asyncio.timeout(PATIENCE_S):
