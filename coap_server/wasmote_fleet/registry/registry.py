@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from weakref import WeakValueDictionary
 
 from wasmote.adapters import discover as discovery
 from wasmote.errors import InputError, UnreachableError
@@ -96,6 +97,7 @@ class Registry:
         self._keepers: dict[str, tuple[Keeper, asyncio.Task[None]]] = {}
         self._reserved: dict[str, Lease] = {}  # of nodes that are being taken in
         self._dirty: set[str] = set()
+        self._orders: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._settling: dict[str, asyncio.Task[None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._synced = {name: asyncio.Event() for name in ("nodes", "leases", "rd")}
@@ -582,26 +584,31 @@ class Registry:
     ) -> Record | None:
         """Compare and swap until it is done; None if change wanted nothing. Then the events are told. Raises
         EngineError."""
-        while True:
-            entry = await self.engine.kv.get(records.PREFIX + id)
-            record = None if entry is None else records.decode(entry.value)
-            wanted = change(record)
-            if wanted is None:
-                return None
-            changed, kinds = wanted
-            if changed != record:
-                try:
-                    revision = await self.engine.kv.put(
-                        changed.key, changed.encode(), expected=0 if entry is None else entry.revision
-                    )
-                except RevisionConflict:
-                    continue
-                if id not in self._records or self._records[id][1] < revision:
-                    self._records[id] = changed, revision
-                    self._tell_news()
-            for kind in kinds:
-                await self._tell(kind, id, changed.boot, cause)
-            return changed
+        async with self._order(id):
+            while True:
+                entry = await self.engine.kv.get(records.PREFIX + id)
+                record = None if entry is None else records.decode(entry.value)
+                wanted = change(record)
+                if wanted is None:
+                    return None
+                changed, kinds = wanted
+                if changed != record:
+                    try:
+                        revision = await self.engine.kv.put(
+                            changed.key, changed.encode(), expected=0 if entry is None else entry.revision
+                        )
+                    except RevisionConflict:
+                        continue
+                    if id not in self._records or self._records[id][1] < revision:
+                        self._records[id] = changed, revision
+                        self._tell_news()
+                for kind in kinds:
+                    await self._tell(kind, id, changed.boot, cause)
+                return changed
+
+    def _order(self, id: str) -> asyncio.Lock:
+        """One change of a node after the other, each with its events: what the first did may wake who does the next."""
+        return self._orders.setdefault(id, asyncio.Lock())
 
     async def _tell(self, kind: Change, id: str, boot: int | None, cause: str) -> None:
         data = events.encode(kind, id, server=self.holder, boot=boot, cause=cause)
