@@ -71,5 +71,8 @@ def test_readme_names_words_and_files_that_exist() -> None:
     usage = subprocess.run([ROOT / "dev", "--help"], capture_output=True, text=True, check=True).stdout
     for word in set(re.findall(r"\./dev ([a-z]+)\b", README)):
         assert re.search(rf"^  {word}\b", usage, re.MULTILINE) or word == "alone", word
-    for path in re.findall(r"\]\(([^):]+)\)", README):
-        assert (ROOT / path).exists(), path
+    for link in re.findall(r"\]\(([^):]+)\)", README):
+        path, _, heading = link.partition("#")
+        assert (ROOT / path).exists(), link
+        headings = re.findall(r"^#+ (.+)$", (ROOT / path).read_text(), re.MULTILINE) if heading else [""]
+        assert heading in [text.lower().replace(" ", "-") for text in headings], link
