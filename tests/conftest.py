@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import parallel
 import pytest
 import summary
@@ -32,6 +33,11 @@ UNIT = ROOT / "tests" / "unit"
 _CASE = re.compile(r"^(?:static )?void (test_\w+)\(void \*\*", re.MULTILINE)
 _TAP = re.compile(r"(ok|not ok) \d+ - (\w+)(.*)")
 _PROGRAM_TIMEOUT_S = 300
+
+# The same examples in every run, so that what fails does so for the change at hand.
+# `./dev test --hypothesis-profile=default` looks for others.
+hypothesis.settings.register_profile("same", derandomize=True)
+hypothesis.settings.load_profile("same")
 
 
 def pytest_configure() -> None:

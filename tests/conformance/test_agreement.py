@@ -43,10 +43,7 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[agreement.Agreeme
     held.end()
 
 
-# The same examples each time: agreement.py is for new ones.
-short = settings(
-    max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+short = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @needs_wabt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from worlds import SqliteWorld
 from wasmote.adapters.coap import CoapClient
 from wasmote.protocol import messages
 from wasmote.protocol.messages import Request
-from wasmote_fleet.gateway.coap.bounds import MAX_BYTES, TRANSFERS, BoundedSite
+from wasmote_fleet.gateway.coap.bounds import MAX_BYTES, TRANSFERS, BoundedSite, text_refused
 from wasmote_fleet.registry import Directory, add_directory, rd
 from wasmote_fleet.registry.directory import (
     MAX_LINKS_BYTES,
@@ -116,6 +117,31 @@ async def test_directory_only_the_same_address_changes_a_registration(tmp_path: 
         assert await directory.remove("a", "coap://[::ffff:127.0.0.1]:9")
     finally:
         await world.end()
+
+
+async def test_text_that_is_no_utf8_is_dropped_without_a_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    site, unreadable = BoundedSite(), bytes.fromhex("40010001b2ff80")  # GET, Uri-Path of two bytes
+    site.add_resource(["long"], _Long())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = int(sock.getsockname()[1])
+    with text_refused():
+        context = await aiocoap.Context.create_server_context(
+            site, bind=("127.0.0.1", port), transports=["simplesocketserver"]
+        )
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.sendto(unreadable, ("127.0.0.1", port))
+            async with CoapClient("127.0.0.1", port) as client:
+                asked = Request(messages.GET, ("long",))
+                assert (await client.request(asked, repeatable=True)).code == messages.CONTENT
+        finally:
+            await context.shutdown()
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR or record.exc_info]
+    with pytest.raises(UnicodeDecodeError):  # whoever else uses aiocoap in this process finds it as it was
+        aiocoap.Message.decode(unreadable)
 
 
 async def test_directory_answers_strangers_4_03(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

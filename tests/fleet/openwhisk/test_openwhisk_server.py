@@ -175,7 +175,6 @@ CALLS = st.sampled_from(
     max_examples=400,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
-    derandomize=True,
 )
 def test_any_body(whisk: Whisk, call: tuple[str, str], body: Any) -> None:
     """Whatever is sent: an answer of the interface, and never a bug."""
@@ -194,7 +193,6 @@ def test_any_body(whisk: Whisk, call: tuple[str, str], body: Any) -> None:
     max_examples=200,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
-    derandomize=True,
 )
 def test_any_path(whisk: Whisk, path: str, method: str) -> None:
     done = whisk(method, "/api/v1/namespaces/_/" + path)

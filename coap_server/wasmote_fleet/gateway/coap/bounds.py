@@ -3,9 +3,10 @@ several blocks for minutes, one for each client and query: one datagram would co
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import aiocoap
@@ -66,8 +67,15 @@ def _decode_text(option: StringOption, raw: bytes) -> None:
         raise UnparsableMessage("an option is no UTF-8") from None
 
 
-# aiocoap's own raises what its transports do not expect: a traceback for each such datagram.
-StringOption.decode = _decode_text
+@contextlib.contextmanager
+def text_refused() -> Iterator[None]:
+    """Meanwhile aiocoap drops a message whose text is no UTF-8 as one that cannot be parsed. Its own decoding raises
+    what its transports do not expect: a traceback for each such datagram."""
+    before, StringOption.decode = StringOption.decode, _decode_text
+    try:
+        yield
+    finally:
+        StringOption.decode = before
 
 
 class BoundedSite(resource.Site):  # type: ignore[misc]

@@ -23,7 +23,7 @@ from aiocoap.error import BadRequest, NotFound
 
 from wasmote.errors import InputError
 from wasmote.protocol.messages import FORMAT_BYTES, FORMAT_LINKS
-from wasmote_fleet.gateway.coap.bounds import BoundedSite, Few
+from wasmote_fleet.gateway.coap.bounds import BoundedSite, Few, text_refused
 from wasmote_fleet.gateway.coap.events import Events
 from wasmote_fleet.gateway.coap.rpc import Rpc
 from wasmote_fleet.registry import Directory, Feed, add_directory
@@ -97,22 +97,24 @@ class CoapServer:
         self._site.add_resource(["events"], self._events)
         self._site.add_resource(["rpc"], rpc)
         add_directory(self._site, directory)
-        self._stack = contextlib.AsyncExitStack()
-        self._few = Few()
 
     async def __aenter__(self) -> CoapServer:
-        # Behind all addresses a reply must leave by the one that was asked, which only udp6 sees to (Linux).
-        logging.getLogger(_LOGGER).addFilter(self._few)
-        transport = "udp6" if ipaddress.ip_address(self._bind[0]).is_unspecified else "simplesocketserver"
-        context = await aiocoap.Context.create_server_context(
-            self._site, bind=self._bind, loggername=_LOGGER, transports=[transport]
-        )
-        self._stack.push_async_callback(context.shutdown)
-        await self._stack.enter_async_context(self._events)
+        async with contextlib.AsyncExitStack() as stack:
+            log, few = logging.getLogger(_LOGGER), Few()
+            log.addFilter(few)
+            stack.callback(log.removeFilter, few)
+            stack.enter_context(text_refused())
+            # Behind all addresses a reply must leave by the one that was asked, which only udp6 sees to (Linux).
+            transport = "udp6" if ipaddress.ip_address(self._bind[0]).is_unspecified else "simplesocketserver"
+            context = await aiocoap.Context.create_server_context(
+                self._site, bind=self._bind, loggername=_LOGGER, transports=[transport]
+            )
+            stack.push_async_callback(context.shutdown)
+            await stack.enter_async_context(self._events)
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         await self._stack.aclose()
-        logging.getLogger(_LOGGER).removeFilter(self._few)
