@@ -28,7 +28,7 @@ from wasmote.errors import ExitCode
 from wasmote.protocol.section import Section, with_section
 from wasmote_fleet.gateway.calls import AT_A_NODE, WAITING_AT_A_NODE
 from wasmote_fleet.gateway.http.app import OPERATIONS
-from wasmote_fleet.gateway.http.openapi import DOCUMENT
+from wasmote_fleet.gateway.http.openapi.document import DOCUMENT
 from wasmote_fleet.server.http import PATIENCE_S
 
 pytestmark = pytest.mark.slow

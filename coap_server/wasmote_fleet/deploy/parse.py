@@ -14,8 +14,13 @@ from wasmote.protocol.section import NAME_MAX_BYTES, is_function_name
 from wasmote_fleet.deploy.spec import (
     ALL,
     MAX_COUNT,
+    MAX_FREE_BYTES,
     MAX_FUNCTIONS,
+    MAX_PARALLEL,
+    MAX_PAUSE_S,
     MAX_STEPS,
+    MAX_WAVES,
+    PERCENT_PATTERN,
     ChainSpec,
     FunctionSpec,
     Rollout,
@@ -25,15 +30,13 @@ from wasmote_fleet.deploy.spec import (
     Where,
     is_id,
 )
+from wasmote_fleet.engine.blobs import DIGEST_PATTERN
+from wasmote_fleet.repository import VERSION_PATTERN
 
 Path = tuple[str | int, ...]
 Locate = Callable[[Path], int | None]
 
-_MAX_BYTES = 1 << 32
 _MAX_DOTS = 256
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-_PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,3})?) ?%")
 _NAME_RULE = "it has 1 to 64 of the characters a-z A-Z 0-9 _ - . and does not start with a dot"
 
 
@@ -196,11 +199,11 @@ def _function(table: _Table, also: tuple[str, ...] = ()) -> FunctionSpec:
             "name", f"'{name}' is too long for a node", f"there a name has {NAME_MAX_BYTES} bytes", "add `as`"
         )
     version, digest = table.text("version"), table.text("digest")
-    if version and not _VERSION.fullmatch(version):
+    if version and not re.fullmatch(VERSION_PATTERN, version):
         raise table.wrong(
             "version", f"'{version}' is no version", "such as 1.0.0", "`wasmote fleet functions` lists them"
         )
-    if digest and not _DIGEST.fullmatch(digest):
+    if digest and not re.fullmatch(DIGEST_PATTERN, digest):
         raise table.wrong(
             "digest", "this is no SHA-256", "it has 64 hexadecimal digits, in lower case", "correct it"
         )
@@ -243,8 +246,8 @@ def _where(table: _Table) -> Where:
     return Where(
         dict(labels.raw),
         table.texts("imports"),
-        table.integer("ram", 0, _MAX_BYTES, 0),
-        table.integer("flash", 0, _MAX_BYTES, 0),
+        table.integer("ram", 0, MAX_FREE_BYTES, 0),
+        table.integer("flash", 0, MAX_FREE_BYTES, 0),
     )
 
 
@@ -281,24 +284,27 @@ def _rollout(table: _Table) -> Rollout:
     waves = usual.waves
     if "waves" in table:
         raw = table.raw["waves"]
-        if not isinstance(raw, list) or len(raw) > 100:
+        if not isinstance(raw, list) or len(raw) > MAX_WAVES:
             raise table.wrong(
-                "waves", f"{_kind(raw)}", "it is an array, of 100 waves at most", 'such as [1, "10%"]'
+                "waves",
+                f"{_kind(raw)}",
+                f"it is an array, of {MAX_WAVES} waves at most",
+                'such as [1, "10%"]',
             )
         waves = tuple(_wave(table, index, value) for index, value in enumerate(raw))
     return Rollout(
         waves,
         table.integer("max_failures", 1, MAX_COUNT, usual.max_failures),
-        table.integer("parallel", 1, 256, usual.parallel),
-        table.seconds("pause_s", usual.pause_s),
+        table.integer("parallel", 1, MAX_PARALLEL, usual.parallel),
+        table.seconds("pause_s", MAX_PAUSE_S, usual.pause_s),
     )
 
 
 def _wave(table: _Table, index: int, value: object) -> Wave:
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_COUNT:
         return Wave(nodes=value)
-    if isinstance(value, str) and (found := _PERCENT.fullmatch(value)) and 0 < float(found[1]) <= 100:
-        return Wave(part=float(found[1]) / 100)
+    if isinstance(value, str) and re.fullmatch(PERCENT_PATTERN, value) and 0 < float(value[:-1]) <= 100:
+        return Wave(part=float(value[:-1]) / 100)
     raise table.wrong_at(
         (*table.path, "waves", index),
         f"this is no wave: {value!r}",
@@ -367,15 +373,15 @@ class _Table:
             )
         return value
 
-    def seconds(self, key: str, default: float) -> float:
+    def seconds(self, key: str, high: float, default: float) -> float:
         value = self.raw.get(key, default)
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float)
             or not math.isfinite(value)
-            or not 0 <= value <= 86400
+            or not 0 <= value <= high
         ):
-            raise self.wrong(key, f"these are no seconds: {value!r}", "it is 0 to 86400", "correct it")
+            raise self.wrong(key, f"these are no seconds: {value!r}", f"it is 0 to {high:g}", "correct it")
         return float(value)
 
     def table(self, key: str) -> _Table:

@@ -12,13 +12,18 @@ ALL = "all"
 MAX_COUNT = 10_000
 MAX_FUNCTIONS = 256
 MAX_STEPS = 64
-_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
+MAX_FREE_BYTES = 1 << 32  # that a function may ask of a node
+MAX_WAVES = 100
+MAX_PARALLEL = 256
+MAX_PAUSE_S = 24 * 3600.0
+ID_PATTERN = r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}"
+PERCENT_PATTERN = r"\d{1,3}(\.\d{1,3})? ?%"
 
 
 def is_id(text: str) -> bool:
     """Whether it can be a deployment's id, or the name of one of its functions or chains: 1 to 64 of A-Z a-z 0-9 _ - .
     and no dot in front."""
-    return _ID.fullmatch(text) is not None
+    return re.fullmatch(ID_PATTERN, text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from wasmote_fleet.engine.interface import MAX_VALUE_BYTES, Entry, KeyValue
 UNUSED_S = 24 * 3600.0
 # A use is written down when the last one written is older than this.
 TOUCH_GRAIN_S = 60.0
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+DIGEST_PATTERN = r"[0-9a-f]{64}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +219,7 @@ def _decode(entry: Entry) -> _Meta:
 
 
 def _check(digest: str) -> str:
-    if not _DIGEST.fullmatch(digest):
+    if not re.fullmatch(DIGEST_PATTERN, digest):
         raise ValueError(f"not a SHA-256 digest: {digest!r}")
     return digest
 

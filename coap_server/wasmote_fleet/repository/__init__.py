@@ -3,6 +3,7 @@
 from wasmote_fleet.repository.modules import ExportInfo, ImportInfo, ModuleInfo, describe
 from wasmote_fleet.repository.repository import (
     MAX_MODULE_BYTES,
+    VERSION_PATTERN,
     Published,
     Repository,
     UnknownFunction,
@@ -12,6 +13,7 @@ from wasmote_fleet.repository.repository import (
 
 __all__ = [
     "MAX_MODULE_BYTES",
+    "VERSION_PATTERN",
     "ExportInfo",
     "ImportInfo",
     "ModuleInfo",

@@ -22,7 +22,7 @@ from wasmote_fleet.repository.modules import ModuleInfo, describe
 
 # A body larger than this is not even validated; what a node takes is far less.
 MAX_MODULE_BYTES = 1 << 20
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+VERSION_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
 
 # Whether somebody else refers to a module.
 Pinned = Callable[[str], Awaitable[bool]]
@@ -196,7 +196,7 @@ def _check_name(name: str) -> str:
 
 
 def _check_version(version: str) -> str:
-    if not _VERSION.fullmatch(version):
+    if not re.fullmatch(VERSION_PATTERN, version):
         raise InputError(
             f"'{version}' is no version",
             cause="it has 1 to 64 of the characters a-z A-Z 0-9 . _ + - and starts with a letter or a digit",

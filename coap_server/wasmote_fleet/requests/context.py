@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from wasmote.errors import InputError, RefusedError
 from wasmote_fleet.requests.errors import TooLate, UnknownRequest, UnknownTarget
 from wasmote_fleet.requests.places import Places
-from wasmote_fleet.requests.records import Body, Request, Target
+from wasmote_fleet.requests.records import ID_PATTERN, Body, Request, Target
 
 if TYPE_CHECKING:
     from wasmote_fleet.requests.requests import Requests
 
-_TEXT = re.compile(r"(\d{1,3})\.([0-9a-f]{1,12})\.([A-Za-z0-9_-]{1,40})")
+_TEXT = re.compile(rf"(\d{{1,3}})\.([0-9a-f]{{1,12}})\.({ID_PATTERN})")
 DEADLINE_S = 60.0  # of a call that no call led to
 
 

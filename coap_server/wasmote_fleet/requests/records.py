@@ -26,7 +26,7 @@ INLINE_BYTES = 4096
 KEEP_S = 12 * 3600.0  # after the last change; blobs live longer
 MAX_HOPS_KEPT = 64
 _MADE = re.compile(r"[0-9a-f]{21}")
-_ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
+ID_PATTERN = r"[A-Za-z0-9_-]{1,40}"
 
 # What a call takes: numbers, an input stream, or nothing.
 Body = Sequence[Argument] | bytes | None
@@ -178,7 +178,7 @@ def made_at(rid: str) -> int | None:
 
 def check_id(rid: str) -> str:
     """Raises InputError unless it could be a request's."""
-    if not _ID.fullmatch(rid):
+    if not re.fullmatch(ID_PATTERN, rid):
         raise InputError(
             f"'{rid}' is no request's id",
             cause="it has 1 to 40 of the characters A-Z a-z 0-9 _ -",

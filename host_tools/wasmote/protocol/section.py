@@ -15,7 +15,7 @@ from wasmote.protocol.module import PAGE_BYTES, Module, with_custom_first
 SECTION_NAME = "wasmote"
 ABI_VERSION = 1
 NAME_MAX_BYTES = 31
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,30}\Z")
+NAME_PATTERN = rf"[A-Za-z0-9_-][A-Za-z0-9_.-]{{0,{NAME_MAX_BYTES - 1}}}"
 
 _TEXT_KEYS = {1: "name", 2: "version", 3: "default"}
 _UINT_KEYS = {4: "abi", 5: "heap", 6: "stack", 7: "fuel", 8: "output", 12: "log", 13: "native"}
@@ -58,7 +58,7 @@ class Section:
 
 def is_function_name(name: str) -> bool:
     """1 to 31 bytes of a-z A-Z 0-9 _ - . and no dot in front."""
-    return _NAME.match(name) is not None
+    return re.fullmatch(NAME_PATTERN, name) is not None
 
 
 def encode_section(section: Section) -> bytes:

@@ -16,9 +16,10 @@ from wasmote_fleet.deploy import Deployments
 from wasmote_fleet.engine import Engine
 from wasmote_fleet.gateway.calls import Gateway
 from wasmote_fleet.gateway.http import deployments as deploying
-from wasmote_fleet.gateway.http import events, functions, nodes, openapi, requests, server
+from wasmote_fleet.gateway.http import events, functions, nodes, requests, server
 from wasmote_fleet.gateway.http.guard import Guard, allow
 from wasmote_fleet.gateway.http.mounts import Mount, render_for
+from wasmote_fleet.gateway.http.openapi import document
 from wasmote_fleet.gateway.http.problems import HttpProblem
 from wasmote_fleet.gateway.http.services import Endpoint, Services
 from wasmote_fleet.gateway.keys import Keys, Role
@@ -47,7 +48,7 @@ _OF_DEPLOYMENT = f"{_DEPLOYMENT}/functions/{{function}}"
 _REQUEST = f"{API}/requests/{{request}}"
 OPERATIONS = [
     Operation("GET", "/health", None, server.health),
-    Operation("GET", "/openapi.json", Role.READ, openapi.document),
+    Operation("GET", "/openapi.json", Role.READ, document.get),
     Operation("GET", f"{API}/status", Role.READ, server.status),
     Operation("GET", f"{API}/events", Role.READ, events.watch),
     Operation("POST", f"{API}/discovery", Role.DEPLOY, nodes.discover),

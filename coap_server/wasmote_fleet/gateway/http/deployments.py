@@ -13,12 +13,11 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from wasmote_fleet.deploy import Deployment, Deployments, Progress, parse_json, parse_toml, spec_json
 from wasmote_fleet.gateway.http.body import JSON, need_type, read_body
-from wasmote_fleet.gateway.http.events import WATCHERS
+from wasmote_fleet.gateway.http.events import EVENT_STREAM, WATCHERS
 from wasmote_fleet.gateway.http.problems import HttpProblem
 from wasmote_fleet.gateway.http.services import Services, query, seconds, services
 
 TOML = "application/toml"
-EVENTS = "text/event-stream"
 MAX_SPEC_BYTES = 256 * 1024
 PROGRESS_S = 300.0  # an event stream ends then; who wants more asks again
 _LOOK_S = 1.0  # whether the server stops
@@ -85,14 +84,14 @@ async def progress(request: Request) -> Response:
     wait_s = seconds(query(request, "wait_s").get("wait_s"), "wait_s", 0.0, PROGRESS_S)
     found = services(request)
     now = await found.deployments.now(id)
-    if EVENTS not in request.headers.get("accept", ""):
+    if EVENT_STREAM not in request.headers.get("accept", ""):
         async for change in _changes(found, id, wait_s):
             now = change or now
             if now.settled:
                 break
         return JSONResponse(progress_json(now))
     if request.method == "HEAD":
-        return Response(media_type=EVENTS)
+        return Response(media_type=EVENT_STREAM)
     if found.streams.open >= WATCHERS:
         raise HttpProblem(
             503,
@@ -101,7 +100,9 @@ async def progress(request: Request) -> Response:
             cause=f"{WATCHERS} may",
             next_step="ask without Accept: text/event-stream now and then, or try again later",
         )
-    return StreamingResponse(_events(found, id), media_type=EVENTS, headers={"Cache-Control": "no-store"})
+    return StreamingResponse(
+        _events(found, id), media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"}
+    )
 
 
 async def _changes(found: Services, id: str, wait_s: float) -> AsyncGenerator[Progress | None, None]:

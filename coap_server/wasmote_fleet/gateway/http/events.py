@@ -18,7 +18,7 @@ KEEP_ALIVE_S = 15.0
 MAX_LIST = 1000
 DEFAULT_LIST = 100
 MAX_OFFSET = 2**63 - 1
-_STREAM = "text/event-stream"
+EVENT_STREAM = "text/event-stream"
 
 
 async def watch(request: Request) -> Response:
@@ -45,7 +45,7 @@ async def watch(request: Request) -> Response:
     last = request.headers.get("last-event-id")
     seen = _number(last, "Last-Event-ID", 0, MAX_OFFSET) if last else after
     if request.method == "HEAD":
-        return Response(media_type=_STREAM)
+        return Response(media_type=EVENT_STREAM)
     if found.streams.open >= WATCHERS:
         raise HttpProblem(
             503,
@@ -57,7 +57,7 @@ async def watch(request: Request) -> Response:
     offset = found.feed.offset if seen is None else seen
     return StreamingResponse(
         _stream(found.feed, offset, found.streams),
-        media_type=_STREAM,
+        media_type=EVENT_STREAM,
         headers={"Cache-Control": "no-store"},
     )
 

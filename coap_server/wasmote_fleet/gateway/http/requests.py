@@ -20,6 +20,7 @@ from wasmote_fleet.requests.records import check_id
 
 MAX_WAIT_S = 60.0
 MAX_PAGE = 200
+USUAL_PAGE = 50
 _GRACE_S = 1.0  # for the end of a chain to be written
 
 
@@ -66,7 +67,7 @@ async def call_chain(request: Request) -> Response:
 async def list_all(request: Request) -> Response:
     """The history, the newest first."""
     wanted = query(request, "limit", "before", "deployment", "state")
-    limit = _number(wanted.get("limit"), "limit", 1, MAX_PAGE, 50)
+    limit = _number(wanted.get("limit"), "limit", 1, MAX_PAGE, USUAL_PAGE)
     if "before" in wanted:
         check_id(wanted["before"])
     state = wanted.get("state")
