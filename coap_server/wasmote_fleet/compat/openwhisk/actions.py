@@ -274,9 +274,9 @@ class Actions:
         return await self._fleet.read(action.digest)
 
     async def all(self, package: str | None) -> list[Action]:
-        """All, or those of a package; the last changed first, as OpenWhisk lists them."""
-        docs = await self._entities.all("" if package is None else f"{package}/")
-        return [Action(doc) for doc in sorted(docs, key=lambda doc: -doc["updated"])]
+        """All, or those of a package; the last changed first."""
+        docs = await self._entities.newest("" if package is None else f"{package}/")
+        return [Action(doc) for doc in docs]
 
     async def put(self, name: Name, body: ActionBody, *, overwrite: bool) -> Action:
         """Create or update. Raises Rejected."""

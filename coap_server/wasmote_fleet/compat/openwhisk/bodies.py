@@ -8,6 +8,7 @@ import io
 import re
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +20,11 @@ from wasmote_fleet.compat.openwhisk.limits import (
     MAX_PARAMETERS_BYTES,
     check_size,
 )
-from wasmote_fleet.compat.openwhisk.names import Name, parse_name
+from wasmote_fleet.compat.openwhisk.names import NAMESPACE, Name, parse_name
 
 KeyValues = list[dict[str, Any]]
+
+LISTS = ("parameters", "annotations")
 
 WASM = "wasm"
 SEQUENCE = "sequence"
@@ -129,6 +132,27 @@ def publish(body: dict[str, Any]) -> bool | None:
     if value is not None and not isinstance(value, bool):
         raise malformed("publish must be true or false")
     return value
+
+
+def revised(
+    name: str,
+    body: dict[str, Any],
+    before: dict[str, Any] | None,
+    lists: Mapping[str, KeyValues | None],
+    now_s: float,
+) -> dict[str, Any]:
+    """What triggers, rules and packages share, after a PUT. before: None for a new one. lists: those of LISTS that the
+    kind has, as key_values() read them from the body. now_s: since 1970."""
+    old = before or {}
+    shared = publish(body)
+    return {
+        "namespace": NAMESPACE,
+        "name": name,
+        "version": version(body) or (next_version(old["version"]) if old else "0.0.1"),
+        "publish": old.get("publish", False) if shared is None else shared,
+        **{member: old.get(member, []) if listed is None else listed for member, listed in lists.items()},
+        "updated": int(now_s * 1000),
+    }
 
 
 def _exec(value: Any) -> WasmExec | SequenceExec | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from wasmote_fleet.compat.openwhisk.actions import Actions
-from wasmote_fleet.compat.openwhisk.bodies import key_values, next_version, publish, version
+from wasmote_fleet.compat.openwhisk.bodies import LISTS, key_values, revised
 from wasmote_fleet.compat.openwhisk.errors import bad_request, conflict
-from wasmote_fleet.compat.openwhisk.names import NAMESPACE, RESERVED_PACKAGES, key_part
+from wasmote_fleet.compat.openwhisk.names import RESERVED_PACKAGES, key_part
 from wasmote_fleet.compat.openwhisk.store import Doc, Entities
 from wasmote_fleet.engine import Clock
 
@@ -30,7 +30,8 @@ class Packages:
         return {**doc, "actions": actions, "feeds": []}
 
     async def all(self) -> list[Doc]:
-        docs = sorted(await self._entities.all(), key=lambda doc: -doc["updated"])
+        """The last changed first, without their parameters."""
+        docs = await self._entities.newest()
         return [{**_without(doc, "parameters"), "binding": False} for doc in docs]
 
     async def put(self, name: str, body: dict[str, Any], *, overwrite: bool) -> Doc:
@@ -39,25 +40,14 @@ class Packages:
             raise bad_request(f"Package name '{name}' is reserved.")
         if body.get("binding"):
             raise bad_request("Package bindings are not supported here: make a package of the actions.")
-        parameters, annotations = key_values(body, "parameters"), key_values(body, "annotations")
+        lists = {member: key_values(body, member) for member in LISTS}
 
         def make(before: Doc | None) -> Doc:
-            old: Doc = before or {}
-            shared = publish(body)
-            return {
-                "namespace": NAMESPACE,
-                "name": name,
-                "binding": {},
-                "parameters": parameters if parameters is not None else old.get("parameters", []),
-                "version": version(body) or (next_version(old["version"]) if old else "0.0.1"),
-                "publish": old.get("publish", False) if shared is None else shared,
-                "annotations": annotations if annotations is not None else old.get("annotations", []),
-                "updated": int(self._clock.time() * 1000),
-            }
+            return {**revised(name, body, before, lists, self._clock.time()), "binding": {}}
 
         return await self._entities.put(key_part(name), make, overwrite=overwrite)
 
-    async def remove(self, name: str, *, force: bool) -> Doc:
+    async def remove(self, name: str, *, force: bool = False) -> Doc:
         """Raises Rejected: 404, 409 for one that has actions, unless force removes them, too."""
         await self._entities.get(key_part(name))
         actions = await self._actions.all(key_part(name))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -30,6 +31,7 @@ from wasmote_fleet.compat.openwhisk.names import (
     key_part,
 )
 from wasmote_fleet.compat.openwhisk.service import OpenWhisk
+from wasmote_fleet.compat.openwhisk.store import Doc
 from wasmote_fleet.compat.openwhisk.web_routes import WebRoutes
 from wasmote_fleet.compat.openwhisk.wire import (
     MAX_PUT_BYTES,
@@ -59,6 +61,19 @@ NAMESPACES = f"{API}/namespaces"
 WEB = f"{API}/web"
 GATEWAY = f"/api/{NAMESPACE}"
 _METHODS = list(web.METHODS)
+Post = Callable[[Request, str], Awaitable[Response]]
+
+
+class Kept(Protocol):
+    """Entities that have one name in the namespace: triggers, rules, packages."""
+
+    async def all(self) -> list[Doc]: ...
+
+    async def get(self, name: str) -> Doc: ...
+
+    async def put(self, name: str, body: dict[str, Any], *, overwrite: bool) -> Doc: ...
+
+    async def remove(self, name: str) -> Doc: ...
 
 
 def mount(whisk: OpenWhisk) -> Mount:
@@ -197,83 +212,61 @@ class Routes:
         ended = await self._whisk.invoker.blocking(name, args, patience_s)
         return accepted_response(ended) if isinstance(ended, str) else ended_response(ended, only_result)
 
-    # ---- triggers and rules ----
+    # ---- triggers, rules, packages ----
 
     async def _triggers(self, request: Request, names: list[str]) -> Response:
-        triggers = self._whisk.triggers
-        if not names:
-            only_method(request, "GET")
-            need_role(request, Role.READ)
-            return listed_response(request, "triggers", await triggers.all())
-        name = single_name(names)
-        match request.method:
-            case "GET" | "HEAD":
-                need_role(request, Role.READ)
-                return json_response(await triggers.get(name))
-            case "PUT":
-                need_role(request, Role.DEPLOY)
-                overwrite = flag(request, "overwrite", False)
-                body = await json_object(request, MAX_PUT_BYTES)
-                return json_response(await triggers.put(name, body, overwrite=overwrite))
-            case "DELETE":
-                need_role(request, Role.DEPLOY)
-                return json_response(await triggers.remove(name))
-            case "POST":
-                need_role(request, Role.CALL)
-                args = await json_object(request, MAX_PARAMETERS_BYTES)
-                await triggers.get(name)
-                self._whisk.throttle.fired()
-                fired = await triggers.fire(name, args)
-                return Response(status_code=204) if fired is None else accepted_response(fired)
-        raise wrong_method(request, "GET, PUT, POST, DELETE")
+        return await self._kept(request, "triggers", self._whisk.triggers, names, self._fire)
+
+    async def _fire(self, request: Request, name: str) -> Response:
+        need_role(request, Role.CALL)
+        args = await json_object(request, MAX_PARAMETERS_BYTES)
+        await self._whisk.triggers.get(name)
+        self._whisk.throttle.fired()
+        fired = await self._whisk.triggers.fire(name, args)
+        return Response(status_code=204) if fired is None else accepted_response(fired)
 
     async def _rules(self, request: Request, names: list[str]) -> Response:
-        triggers = self._whisk.triggers
-        if not names:
-            only_method(request, "GET")
-            need_role(request, Role.READ)
-            return listed_response(request, "rules", await triggers.rules())
-        name = single_name(names)
-        match request.method:
-            case "GET" | "HEAD":
-                need_role(request, Role.READ)
-                return json_response(await triggers.rule(name))
-            case "PUT":
-                need_role(request, Role.DEPLOY)
-                overwrite = flag(request, "overwrite", False)
-                body = await json_object(request, MAX_PUT_BYTES)
-                return json_response(await triggers.put_rule(name, body, overwrite=overwrite))
-            case "DELETE":
-                need_role(request, Role.DEPLOY)
-                return json_response(await triggers.remove_rule(name))
-            case "POST":
-                need_role(request, Role.DEPLOY)
-                await triggers.set_status(name, await json_object(request, MAX_PUT_BYTES))
-                return Response(status_code=200)
-        raise wrong_method(request, "GET, PUT, POST, DELETE")
+        return await self._kept(request, "rules", self._whisk.rules, names, self._set_status)
 
-    # ---- packages, limits ----
+    async def _set_status(self, request: Request, name: str) -> Response:
+        need_role(request, Role.DEPLOY)
+        await self._whisk.rules.set_status(name, await json_object(request, MAX_PUT_BYTES))
+        return Response(status_code=200)
 
     async def _packages(self, request: Request, names: list[str]) -> Response:
         packages = self._whisk.packages
+        if names and request.method == "DELETE":
+            name = single_name(names)
+            need_role(request, Role.DEPLOY)
+            return json_response(await packages.remove(name, force=flag(request, "force", False)))
+        return await self._kept(request, "packages", packages, names)
+
+    async def _kept(
+        self, request: Request, what: str, kept: Kept, names: list[str], post: Post | None = None
+    ) -> Response:
+        """post: what POST does to one; it looks at the role. None: it is not allowed."""
         if not names:
             only_method(request, "GET")
             need_role(request, Role.READ)
-            return listed_response(request, "packages", await packages.all())
+            return listed_response(request, what, await kept.all())
         name = single_name(names)
         match request.method:
             case "GET" | "HEAD":
                 need_role(request, Role.READ)
-                return json_response(await packages.get(name))
+                return json_response(await kept.get(name))
             case "PUT":
                 need_role(request, Role.DEPLOY)
                 overwrite = flag(request, "overwrite", False)
                 body = await json_object(request, MAX_PUT_BYTES)
-                return json_response(await packages.put(name, body, overwrite=overwrite))
+                return json_response(await kept.put(name, body, overwrite=overwrite))
             case "DELETE":
                 need_role(request, Role.DEPLOY)
-                return json_response(await packages.remove(name, force=flag(request, "force", False)))
-        raise wrong_method(request, "GET, PUT, DELETE")
+                return json_response(await kept.remove(name))
+            case "POST" if post is not None:
+                return await post(request, name)
+        raise wrong_method(request, "GET, PUT, DELETE" if post is None else "GET, PUT, POST, DELETE")
+
+    # ---- limits ----
 
     async def _limits(self, request: Request, names: list[str]) -> Response:
         only_method(request, "GET")

@@ -26,6 +26,7 @@ from wasmote_fleet.compat.openwhisk.invoke import Invoker, Objects, new_id
 from wasmote_fleet.compat.openwhisk.limits import Throttle
 from wasmote_fleet.compat.openwhisk.names import SYSTEM, Name, check_entity, derived_id, key_part
 from wasmote_fleet.compat.openwhisk.packages import Packages
+from wasmote_fleet.compat.openwhisk.rules import Rules
 from wasmote_fleet.compat.openwhisk.store import Doc, Entities
 from wasmote_fleet.compat.openwhisk.system import PACKAGE
 from wasmote_fleet.compat.openwhisk.triggers import Triggers
@@ -56,13 +57,9 @@ class OpenWhisk:
         self.invoker = Invoker(
             engine, self.actions, entities["packages"], self.activations, fleet, objects, self.throttle
         )
+        self.rules = Rules(entities["rules"], entities["triggers"], entities["actions"], engine.clock)
         self.triggers = Triggers(
-            entities["triggers"],
-            entities["rules"],
-            entities["actions"],
-            self.activations,
-            self.invoker,
-            engine.clock,
+            entities["triggers"], self.rules, self.activations, self.invoker, engine.clock
         )
         self.alarms = Alarms(engine, entities["alarms"], self.triggers)
         self._alarm_clock = AlarmClock(engine, entities["alarms"], self.invoker.enqueue_job, self._tidy)
@@ -123,7 +120,7 @@ class OpenWhisk:
         rules = (await self.triggers.get(trigger)).get("rules", {}) if job["then"] == "rules" else {}
         for rule in rules:
             with contextlib.suppress(Rejected):
-                await self.triggers.remove_rule(rule.rpartition("/")[2])
+                await self.rules.remove(rule.rpartition("/")[2])
         for kind in ("triggers", "alarms"):
             with contextlib.suppress(Rejected):
                 await self._entities[kind].remove(key_part(trigger))

@@ -93,6 +93,10 @@ class Entities:
                 continue
         return docs
 
+    async def newest(self, below: str = "") -> list[Doc]:
+        """All below a prefix of the key, the last changed first, as OpenWhisk lists them."""
+        return sorted(await self.all(below), key=lambda doc: -doc["updated"])
+
     async def put(self, key: str, make: Callable[[Doc | None], Doc], *, overwrite: bool = True) -> Doc:
         """Write what make() gives for what is there, or None. Raises Rejected: 409 for something that is there
         already, unless overwrite, or that changes all the time; 403 for one too many; what make() raises."""
