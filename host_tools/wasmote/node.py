@@ -340,14 +340,15 @@ class Node:
         return answers.jobs(await self._get(("j",), "the list of jobs"))
 
     async def job(self, job_id: str) -> Job:
-        """One job, with its result once it is finished."""
-        check_name(job_id, "job id")
+        """One job, with its result once it is finished. A call that somebody waits for has an id that begins with a dot, until it
+        has run."""
+        _check_job(job_id)
         reply = await self._get(("j", job_id), f"job '{job_id}'", steps=_JOB_STEPS)
         return answers.job(answers.cbor_map(reply))
 
     async def cancel_job(self, job_id: str) -> None:
         """Cancel a job that has not finished, or forget one that has."""
-        check_name(job_id, "job id")
+        _check_job(job_id)
         reply = await self.client.request(Request(messages.DELETE, ("j", job_id)), repeatable=True)
         if not reply.ok:
             raise error_from_reply(reply, f"job '{job_id}' was not cancelled", steps=_JOB_STEPS)
@@ -475,6 +476,11 @@ def check_name(name: str, what: str = "function name") -> None:
         cause=f"it has 1 to {NAME_MAX_BYTES} of the characters a-z A-Z 0-9 _ - . and does not start with a dot",
         next_step=step if what == "function name" else "choose another id",
     )
+
+
+def _check_job(job_id: str) -> None:
+    """Raises InputError unless a job may have this id: a client's, or the node's own for a call that somebody waits for."""
+    check_name(job_id.removeprefix("."), "job id")
 
 
 def _call_body(

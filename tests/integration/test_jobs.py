@@ -183,6 +183,38 @@ async def test_job_cancelled_while_queued_never_runs(uri: str) -> None:
         assert (await node.call("counter/get")).value == 0
 
 
+async def test_job_that_somebody_waits_for_is_seen_and_cancelled(uri: str) -> None:
+    async with Node(uri) as node, Node(uri) as waiting:
+        running = asyncio.create_task(waiting.call("forever"))
+        while not (jobs := await node.jobs()):
+            await asyncio.sleep(0.01)
+        queued = asyncio.create_task(waiting.call("counter/add", [9]))
+        while len(jobs := await node.jobs()) < 2:
+            await asyncio.sleep(0.01)
+        assert [(job.function, job.state) for job in jobs] == [("forever", "running"), ("counter", "queued")]
+        first, second = (job.id for job in jobs)
+        assert first.startswith(".") and second.startswith(".") and first != second
+        assert (await node.job(first)).state == "running"
+        async with plain_client(uri) as client:
+            taken = Request(
+                PUT, ("j", ".12345"), b"\x80", query=("f=counter/get",), content_format=60, if_none_match=True
+            )
+            with pytest.raises(PushRejected) as rejected:
+                await client.request(taken, repeatable=True)
+            assert b"bad id" in rejected.value.reply.payload
+
+        await node.cancel_job(second)
+        await node.cancel_job(first)
+        for call in (running, queued):
+            with pytest.raises(TrapError, match="cancelled"):
+                await asyncio.wait_for(call, 10)
+        assert await node.jobs() == []
+        with pytest.raises(RefusedError) as refused:
+            await node.job(first)
+        assert refused.value.details["code"] == "4.04"
+        assert (await node.call("counter/get")).value == 0
+
+
 async def test_job_places_are_bounded(uri: str) -> None:
     """Finished jobs make room, the oldest first; when all places are taken by others, there is 5.03."""
     async with Node(uri) as node, plain_client(uri) as client:

@@ -255,6 +255,38 @@ def test_cli_every_kind_of_trap_has_a_next_step(cli: Cli, uri: str, functions: F
     assert f"trap '{kind}' in 'add': what happened (5.00)" in result.err and "next: " in result.err
 
 
+@pytest.mark.parametrize("quota", ["fuel", "memory-quota", "stack-wasm", "output", "log", "stack-native"])
+def test_cli_a_quota_s_trap_names_its_key_of_app_toml(
+    cli: Cli, uri: str, functions: Functions, quota: str
+) -> None:
+    key = {"memory-quota": "heap", "stack-wasm": "stack", "stack-native": "native"}.get(quota, quota)
+    answer_posts(functions, problem(0xA0, "trap", "what happened", trap=quota, function="add", quota=5))
+    assert f"raise `{key}` in the app's app.toml" in cli("-t", uri, "call", "add", "1", "2").err
+
+
+@pytest.mark.parametrize(
+    ("detail", "members", "step"),
+    [
+        ("asks for more output than this node gives", {}, "ask for less in the app's app.toml"),
+        ("the wasm stack is too small to initialize the module", {}, "raise `stack`"),
+        ("blocks are nested too deeply", {"index": 1, "offset": 40}, "simplify that function"),
+        ("too many exports", {"offset": 40}, "split it"),
+    ],
+)
+def test_cli_next_step_fits_the_limit(
+    cli: Cli,
+    uri: str,
+    functions: Functions,
+    wasm: Callable[[bytes], Path],
+    detail: str,
+    members: dict[str, Any],
+    step: str,
+) -> None:
+    answer = problem(0x96, "module refused", detail, reason="limit", **members)
+    functions.special = lambda seen: answer if seen.method == 3 else None
+    assert step in cli("-t", uri, "push", wasm(small_module())).err
+
+
 @pytest.mark.parametrize(
     "code", [0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x88, 0x89, 0x8C, 0x8D, 0x8F, 0x96, 0x9D, 0xA3, 0xA5]
 )

@@ -1,6 +1,7 @@
 #include "functions/jobs.h"
 
 #include "base/assert.h"
+#include "base/fmt.h"
 #include "base/log.h"
 
 void wm_jobs_init(struct wm_jobs *js, struct wm_functions *functions, struct wm_heap *pool)
@@ -113,11 +114,25 @@ struct wm_job *wm_jobs_find(struct wm_jobs *js, struct wm_span id)
 {
     for (size_t i = 0; i < WM_JOBS; i++) {
         struct wm_job *job = &js->jobs[i];
-        if (job->state != WM_JOB_FREE && job->background && wm_span_is(id, job->id)) {
+        char           own[WM_NAME_BYTES];
+        if (job->state == WM_JOB_FREE || (!job->background && finished(job))) {
+            continue;
+        }
+        wm_job_id(job, own);
+        if (wm_span_is(id, own)) {
             return job;
         }
     }
     return NULL;
+}
+
+void wm_job_id(const struct wm_job *job, char *dst)
+{
+    if (job->background) {
+        memcpy(dst, job->id, WM_NAME_BYTES);
+    } else {
+        wm_format(dst, WM_NAME_BYTES, ".%lu", (unsigned long)job->order); /* with a dot: never a client's (wm_name_ok) */
+    }
 }
 
 struct wm_job *wm_jobs_next(struct wm_jobs *js, struct wm_job *after)
@@ -172,8 +187,8 @@ static void drop_input(struct wm_job *job)
 
 void wm_job_cancel(struct wm_job *job)
 {
-    if (job->state == WM_JOB_RUNNING) {
-        job->cancel = true;
+    if (job->state == WM_JOB_RUNNING || !job->background) {
+        job->cancel = true; /* who waits for it is answered by wm_jobs_run's caller */
     } else if (job->state == WM_JOB_QUEUED) {
         job->state = WM_JOB_CANCELLED;
         drop_input(job);
@@ -415,7 +430,9 @@ struct wm_job *wm_jobs_run(struct wm_jobs *js)
     }
     struct wm_function *fn = wm_functions_find(js->functions, wm_span_str(job->function));
     struct wm_target    target;
-    if (fn == NULL || !resolve(js, job, fn, &target)) {
+    if (job->cancel) {
+        job->state = WM_JOB_CANCELLED;
+    } else if (fn == NULL || !resolve(js, job, fn, &target)) {
         fail(job, WM_JOB_GONE);
     } else {
         job->bytes = target.bytes;

@@ -1,7 +1,8 @@
 /* jobs.h: every call is a job. One runs at a time, between requests.
  *
- * A synchronous call: begin -> (the owner polls) wm_jobs_run -> the owner answers from the job -> release.
- * A background call has an id: begin -> run -> the result stays until it is deleted or its place is needed. */
+ * A synchronous call: begin -> (the owner polls) wm_jobs_run -> the owner answers from the job -> release. Until it has run
+ * it has an id that no client may choose, so that others see it and can end it.
+ * A background call has its client's id: begin -> run -> the result stays until it is deleted or its place is needed. */
 #ifndef WM_FUNCTIONS_JOBS_H
 #define WM_FUNCTIONS_JOBS_H
 
@@ -26,7 +27,7 @@ enum wm_job_failure {
 
 struct wm_job {
     uint8_t  state, failure;
-    bool     background; /* has an id; its result is kept */
+    bool     background; /* has a client's id; its result is kept */
     bool     fresh;      /* FETCH: on an instance of its own */
     bool     cancel;     /* asked to stop */
     bool     bytes;      /* called with streams; set when it runs */
@@ -101,7 +102,7 @@ struct wm_job *wm_jobs_run(struct wm_jobs *js);
 /* Whether wm_jobs_run would have something to do. */
 bool wm_jobs_waiting(const struct wm_jobs *js);
 
-/* NULL: none with this id. */
+/* NULL: none with this id; a call that somebody waits for has one until it has run. */
 struct wm_job *wm_jobs_find(struct wm_jobs *js, struct wm_span id);
 
 /* Next job in use, any order; start with NULL. NULL: no more. */
@@ -110,7 +111,11 @@ struct wm_job *wm_jobs_next(struct wm_jobs *js, struct wm_job *after);
 /* Keep the output for later: it leaves jobs->reply for a blob of its own. Returns 0 or WM_ERR_NOMEM. */
 int wm_job_keep(struct wm_jobs *js, struct wm_job *job);
 
-/* End a job that has not finished: at once if it waits, at its next slice of fuel if it runs. */
+/* The job's id in dst, of WM_NAME_BYTES. It costs nothing where nobody asks. */
+void wm_job_id(const struct wm_job *job, char *dst);
+
+/* End a job that has not finished: at its next slice of fuel if it runs, at once if it waits; but if somebody waits for it,
+ * when its turn comes. */
 void wm_job_cancel(struct wm_job *job);
 
 /* Forget a job that is not running; frees what it holds. */

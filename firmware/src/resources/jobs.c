@@ -1,4 +1,4 @@
-/* jobs.c: /j and /j/{id}, calls in the background. */
+/* jobs.c: /j and /j/{id}: calls in the background, and those that somebody waits for until they have run. */
 #include "resources/call.h"
 #include "resources/resource.h"
 
@@ -31,9 +31,11 @@ static void put_job(struct wm_env *env, const struct wm_job *job, struct wm_sink
 {
     const bool done = job->state == WM_JOB_DONE;
     const bool failed = job->state == WM_JOB_FAILED || job->state == WM_JOB_CANCELLED;
+    char       id[WM_NAME_BYTES];
+    wm_job_id(job, id);
     wm_cbor_map(out, 6u + (whole && (done || failed) ? 2u : 0u));
     wm_cbor_str(out, "id");
-    wm_cbor_str(out, job->id);
+    wm_cbor_str(out, id);
     wm_cbor_str(out, "f");
     wm_cbor_str(out, job->function);
     wm_cbor_str(out, "export");
@@ -55,6 +57,11 @@ static void put_job(struct wm_env *env, const struct wm_job *job, struct wm_sink
     }
 }
 
+static bool listed(const struct wm_job *job)
+{
+    return job->background || job->state < WM_JOB_DONE;
+}
+
 void wm_res_jobs(struct wm_env *env, const struct wm_coap_request *req, struct wm_coap_reply *rep)
 {
     if (!wm_accepts(req, rep, WM_FORMAT_CBOR)) {
@@ -62,11 +69,11 @@ void wm_res_jobs(struct wm_env *env, const struct wm_coap_request *req, struct w
     }
     size_t count = 0;
     for (struct wm_job *job = NULL; (job = wm_jobs_next(env->jobs, job)) != NULL;) {
-        count += job->background;
+        count += listed(job);
     }
     wm_cbor_array(&rep->body, count);
     for (struct wm_job *job = NULL; (job = wm_jobs_next(env->jobs, job)) != NULL;) {
-        if (job->background) {
+        if (listed(job)) {
             put_job(env, job, &rep->body, false);
         }
     }
@@ -127,7 +134,9 @@ static void start(struct wm_env *env, const struct wm_coap_request *req, struct 
 static void cancel_or_forget(struct wm_env *env, struct wm_job *job, struct wm_coap_reply *rep)
 {
     rep->code = WM_COAP_DELETED;
-    wm_coap_notify(env->coap, wm_key_job(job->id)); /* once it is forgotten, its observers hear 4.04 and are gone */
+    if (job->background) {
+        wm_coap_notify(env->coap, wm_key_job(job->id)); /* once it is forgotten, its observers hear 4.04 and are gone */
+    }
     if (job->state < WM_JOB_DONE) {
         wm_job_cancel(job);
     } else {
@@ -149,7 +158,9 @@ void wm_res_job(struct wm_env *env, const struct wm_coap_request *req, struct wm
     } else if (req->method == WM_COAP_DELETE) {
         cancel_or_forget(env, job, rep);
     } else if (wm_accepts(req, rep, WM_FORMAT_CBOR)) {
-        rep->observe_key = wm_key_job(job->id);
+        if (job->background) { /* any other ends with its answer, and leaves nothing to look at */
+            rep->observe_key = wm_key_job(job->id);
+        }
         put_job(env, job, &rep->body, true);
     }
 }

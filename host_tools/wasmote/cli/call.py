@@ -52,7 +52,14 @@ def command(
         chosen = run(_start(session, function, args, data, job_id))
         session.output.emit({"job": chosen}, chosen)
         return
-    print_result(session, run(_call(session, function, args, data, fetch)), out_file)
+    try:
+        result = run(_call(session, function, args, data, fetch))
+    except KeyboardInterrupt:
+        session.output.note(
+            "the node may go on with it: `wasmote jobs` shows, `wasmote jobs ID --cancel` ends it"
+        )
+        raise
+    print_result(session, result, out_file)
 
 
 async def _call(

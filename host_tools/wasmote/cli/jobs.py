@@ -1,4 +1,4 @@
-"""wasmote jobs: calls in the background."""
+"""wasmote jobs: calls in the background, and those that run or wait their turn."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def command(
     cancel: bool,
     out_file: str | None,
 ) -> None:
-    """List jobs; print the result of one (`wasmote call ... --background` starts it)."""
+    """List jobs; print the result of one (`wasmote call ... --background` starts it).
+
+    A call that somebody waits for is listed until it has run, under an id that begins with a dot: --cancel ends it, too.
+    """
     if job_id is None:
         if wait or cancel or out_file:
             raise InputError("which job?", next_step="give its id; `wasmote jobs` lists them")

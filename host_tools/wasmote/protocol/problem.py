@@ -153,7 +153,7 @@ def next_step(problem: Problem) -> str:
         messages.INCOMPLETE: "send it again: the node no longer has the blocks before",
         messages.UNAUTHORIZED: "this node is provisioned: it needs a key (OSCORE)",
         messages.TOO_MANY_REQUESTS: "wait, then try again",
-        messages.UNAVAILABLE: "wait until its call has ended (`wasmote jobs` shows background ones), then try again",
+        messages.UNAVAILABLE: "wait until its call has ended (`wasmote jobs` shows it, with --cancel it ends), then try again",
     }
     if problem.code == messages.UNPROCESSABLE:
         return _after_invalid(problem)
@@ -169,11 +169,13 @@ def after_trap(kind: str) -> str:
     """What the person can do about a trap of this kind (docs/PROTOCOL.md, 6); "" where nothing useful can be said."""
     steps = {
         "fuel": "raise `fuel` in the app's app.toml if the function needs that long, or look for a loop without end",
-        "stack-native": "the calls nest too deeply: use a loop instead of recursion",
+        "stack-native": "use less recursion, or raise `native` in the app's app.toml where it is below the node's limit"
+        " (`wasmote info`)",
         "stack-wasm": "raise `stack` in the app's app.toml, or use less recursion",
         "memory": "the function read or wrote outside its memory: look for a wrong pointer or index",
         "memory-quota": "raise `heap` in the app's app.toml: the function used memory beyond its quota",
         "output": "raise `output` in the app's app.toml: the function wrote more than its quota",
+        "log": "write fewer log lines, or raise `log` in the app's app.toml: lines a second",
         "div-zero": "the function divided by zero: check its arguments",
         "int-overflow": "the result of a division, or a float, did not fit an integer: check the arguments",
         "int-convert": "NaN or a float did not fit an integer: check the arguments",
@@ -199,14 +201,22 @@ def _after_invalid(problem: Problem) -> str:
     if reason == "unsupported":
         return f"the module uses a feature that the node lacks; compile it with {WASM_FLAGS}, or use `wasmote compile`"
     if reason == "limit":
-        return (
-            "the module is valid but beyond a limit of the node: simplify the function that the detail names"
-        )
+        return _after_limit(problem)
     if reason in ("malformed", "invalid"):
         return "the file is damaged or its compiler is at fault: build it again, and check it with `wasm-validate`"
     if reason == "start":
         return "the module's start function failed on the node: run it locally with `wasmote run`"
     return "build the module again with `wasmote compile`"
+
+
+def _after_limit(problem: Problem) -> str:
+    if problem.detail.startswith("asks for"):
+        return "`wasmote info` shows the limits of the node: ask for less in the app's app.toml"
+    if "index" in problem.members:
+        return "the module is valid but beyond a limit of the node (`wasmote info`): simplify that function"
+    if problem.detail.startswith("the wasm stack is too small"):
+        return "raise `stack` in the app's app.toml"
+    return "the module is valid but beyond a limit of the node: `wasmote info` shows them; split it, or make it simpler"
 
 
 def _after_too_large(problem: Problem) -> str:
