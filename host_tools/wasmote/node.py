@@ -340,8 +340,8 @@ class Node:
         return answers.jobs(await self._get(("j",), "the list of jobs"))
 
     async def job(self, job_id: str) -> Job:
-        """One job, with its result once it is finished. A call that somebody waits for has an id that begins with a dot, until it
-        has run."""
+        """One job, with its result once it is finished. A call that somebody waits for has an id that begins with a
+        dot, until it has run."""
         _check_job(job_id)
         reply = await self._get(("j", job_id), f"job '{job_id}'", steps=_JOB_STEPS)
         return answers.job(answers.cbor_map(reply))
@@ -479,7 +479,7 @@ def check_name(name: str, what: str = "function name") -> None:
 
 
 def _check_job(job_id: str) -> None:
-    """Raises InputError unless a job may have this id: a client's, or the node's own for a call that somebody waits for."""
+    """Raises InputError unless a job may have this id: a client's, or the node's own for a call by POST."""
     check_name(job_id.removeprefix("."), "job id")
 
 

@@ -161,6 +161,8 @@ def test_programmer_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("PATH", str(tmp_path))
     (tmp_path / "image.bin").write_bytes(DATA)
     done = wasmote("flash", BOARD, "--method", "dfu", "--image", tmp_path / "image.bin")
+    assert done.code == 8 and "'dfu-util' is not in PATH" in done.words and "apt-get install" in done.words
+    done = wasmote("flash", BOARD, "--image", tmp_path / "image.bin")
     assert done.code == 10 and "dfu-util is not installed" in done.words
 
 

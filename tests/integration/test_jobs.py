@@ -14,7 +14,7 @@ from nodes import HOST, STM32, app, host_port, metrics, module, running
 
 from wasmote.adapters.coap import CoapClient, Tuning
 from wasmote.errors import RefusedError, TrapError
-from wasmote.node import Node
+from wasmote.node import Job, Node
 from wasmote.protocol import messages
 from wasmote.protocol.messages import DELETE, GET, POST, PUT, Reply, Request
 from wasmote.protocol.push import PushRejected
@@ -183,14 +183,22 @@ async def test_job_cancelled_while_queued_never_runs(uri: str) -> None:
         assert (await node.call("counter/get")).value == 0
 
 
+async def _jobs(node: Node, count: int) -> list[Job]:
+    """The node's jobs, once there are so many."""
+    for _ in range(1000):
+        jobs = await node.jobs()
+        if len(jobs) >= count:
+            break
+        await asyncio.sleep(0.01)
+    return jobs
+
+
 async def test_job_that_somebody_waits_for_is_seen_and_cancelled(uri: str) -> None:
     async with Node(uri) as node, Node(uri) as waiting:
         running = asyncio.create_task(waiting.call("forever"))
-        while not (jobs := await node.jobs()):
-            await asyncio.sleep(0.01)
+        await _jobs(node, 1)
         queued = asyncio.create_task(waiting.call("counter/add", [9]))
-        while len(jobs := await node.jobs()) < 2:
-            await asyncio.sleep(0.01)
+        jobs = await _jobs(node, 2)
         assert [(job.function, job.state) for job in jobs] == [("forever", "running"), ("counter", "queued")]
         first, second = (job.id for job in jobs)
         assert first.startswith(".") and second.startswith(".") and first != second

@@ -14,7 +14,7 @@ from wasmote.adapters.flash_config import (
     FlashConfig,
 )
 from wasmote.adapters.ports import SerialPort, ids
-from wasmote.adapters.tools import find_tool
+from wasmote.adapters.tools import find_tool, need_tool
 from wasmote.errors import InputError, LocalError
 
 TOOLS = {DFU: "dfu-util", OPENOCD: "openocd", ST_FLASH: "st-flash"}
@@ -48,14 +48,16 @@ def choose(
     ports: Sequence[SerialPort],
     usb: Sequence[str],
 ) -> Way:
-    """The way for this run. Raises InputError (this method is not the board's) and LocalError (nothing that fits is
-    here)."""
+    """The way for this run. Raises InputError (this method is not the board's), MissingError (its tool is not
+    installed) and LocalError (nothing that fits is here)."""
     if method is not None and method not in config.methods:
         raise InputError(
             f"{board.name} is not flashed by {method}",
             cause=f"its board.toml says: {', '.join(config.methods)}",
             next_step="leave out --method, or give one of these",
         )
+    if method in TOOLS:
+        need_tool(TOOLS[method])
     candidates = [method] if method else list(config.methods)
     if port is not None:
         for candidate in candidates:

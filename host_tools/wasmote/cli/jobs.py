@@ -32,7 +32,8 @@ def command(
 ) -> None:
     """List jobs; print the result of one (`wasmote call ... --background` starts it).
 
-    A call that somebody waits for is listed until it has run, under an id that begins with a dot: --cancel ends it, too.
+    A call that somebody waits for is listed until it has run, under an id that begins with a dot: --cancel ends it,
+    too.
     """
     if job_id is None:
         if wait or cancel or out_file:

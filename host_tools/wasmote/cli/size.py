@@ -49,7 +49,10 @@ def command(session: Session, board: str | None, build_first: bool, stack: bool)
                 builder.build(project, each, progress=bar, log=session.output.warning)
         elif not image.is_file():
             if board is not None:
-                raise InputError(f"{each.name} has not been built", next_step=f"`wasmote build {each.name}`")
+                step = "`wasmote boards` lists those that are built here"
+                if each.tier != "source":
+                    step = f"`wasmote build {each.name}`"
+                raise InputError(f"{each.name} has not been built", next_step=step)
             session.output.note(f"{each.name}: not built")
             continue
         found = image_size(image)

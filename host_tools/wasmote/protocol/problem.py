@@ -153,7 +153,8 @@ def next_step(problem: Problem) -> str:
         messages.INCOMPLETE: "send it again: the node no longer has the blocks before",
         messages.UNAUTHORIZED: "this node is provisioned: it needs a key (OSCORE)",
         messages.TOO_MANY_REQUESTS: "wait, then try again",
-        messages.UNAVAILABLE: "wait until its call has ended (`wasmote jobs` shows it, with --cancel it ends), then try again",
+        messages.UNAVAILABLE: "wait until its call has ended, then try again; `wasmote jobs` shows it, and"
+        " `wasmote jobs ID --cancel` ends it",
     }
     if problem.code == messages.UNPROCESSABLE:
         return _after_invalid(problem)
