@@ -7,6 +7,7 @@ Ids that are made here begin with the time.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import secrets
@@ -110,7 +111,8 @@ class Request:
     """A queued call, or a chain of them. Times are those of Clock.time(). steps: (function, export) each, as the chain
     was when the request came. step: the one that waits or runs. hops_before: how many calls led to it. parent: the
     request that one of its functions belongs to, when a node asked for it. retries: how often its present step was put
-    off, because no node could be reached. result: of the last step, once it is done."""
+    off, because no node could be reached. result: of the last step, once it is done. asked: the digest of the body that
+    it came with; input is that of its present step."""
 
     id: str
     target: Target
@@ -129,6 +131,7 @@ class Request:
     hops_left_out: int = 0
     result: Stored = field(default_factory=lambda: Stored(None))
     error: WasmoteError | None = None
+    asked: str = ""
 
     @property
     def key(self) -> str:
@@ -219,6 +222,13 @@ async def store(engine: Engine, body: Body) -> Stored:
     if isinstance(body, bytes):
         return Stored({"kind": "bytes", **await _stream(engine, body)})
     return Stored({"kind": "numbers", "numbers": list(body)})
+
+
+def digest(body: Body) -> str:
+    """Of what a request came with: the same for a number and its text."""
+    kind = "none" if body is None else "bytes" if isinstance(body, bytes) else "numbers"
+    data = body if isinstance(body, bytes) else json.dumps([str(number) for number in body or ()]).encode()
+    return f"{kind} {hashlib.sha256(data).hexdigest()}"
 
 
 async def load(engine: Engine, stored: Stored) -> Body:

@@ -146,6 +146,7 @@ class Requests:
             now + deadline_s if until is None else until,
             hops,
             parent,
+            asked=records.digest(body),
         )
         await self._admit()
         request = request.changed(input=await records.store(self._engine, body))
@@ -153,10 +154,11 @@ class Requests:
             await self._engine.kv.put(request.key, request.encode(), ttl_s=records.KEEP_S, expected=0)
         except RevisionConflict:
             there = await self.get(request.id)
-            if there.target != target:
+            if there.target != target or there.asked != request.asked:
                 raise RequestExists(
                     f"there is a request '{request.id}'",
-                    cause=f"it is of {there.target}",
+                    cause=f"it is of {there.target}"
+                    + (", with another input" if there.target == target else ""),
                     next_step="choose another id",
                 ) from None
             request = there

@@ -99,6 +99,11 @@ async def test_asking_twice_with_an_id_is_asking_once(two: World) -> None:
     assert (await two.requests.wait("mine", DEADLINE_S)).state is State.DONE
     again = await two.requests.submit(COUNT, [5], id="mine")
     assert again.state is State.DONE and await two.sum_of("a") == 5
+    assert (await two.requests.submit(COUNT, ["5"], id="mine")).id == "mine"
+    with pytest.raises(RequestExists) as refused:
+        await two.requests.submit(COUNT, [6], id="mine")
+    assert refused.value.cause == "it is of d:counter/count, with another input"
+    assert await two.sum_of("a") == 5
     with pytest.raises(RequestExists):
         await two.requests.submit(Target(deployment="d", function="counter", export="spin"), [5], id="mine")
 

@@ -114,7 +114,8 @@ def test_register_sets_the_orchestrator_of_one_device(world: World) -> None:
     assert is_set(url) == "false"
     for told, said in ({}, "No url found"), ({"url": "nonsense"}, "Orchestrator url is invalid"):
         found = answered(requests.post(url + "/register", json=told, timeout=10), 404)
-        assert found == {"status": "error", "result": said}
+        next_step = 'send {"url": "http://HOST:PORT"}'
+        assert found == {"status": "error", "result": said, "next_step": next_step}
     told = {"url": "http://127.0.0.1:3000"}
     assert answered(requests.post(url + "/register", json=told, timeout=10)) == {"status": "success"}
     assert (is_set(url), is_set(world.nodes["a"])) == ("true", "false")
@@ -287,8 +288,15 @@ def test_calls_that_cannot_be_done_say_why_at_once(world: World) -> None:
         ("/nothing", "there is nothing at /nothing"),
         ("/nodes/none/health", "there is no device 'none'"),
     ):
-        assert why in world.get(where, 404)["result"]
-    answered(requests.put(world.url + "/deploy", timeout=10), 405)
+        said = world.get(where, 404)
+        assert why in said["result"] and said["next_step"]
+    assert answered(requests.put(world.url + "/deploy", timeout=10), 405)["next_step"]
+    said = answered(requests.get(world.url + "/execute/m", timeout=10), 405)
+    assert said["errorText"] == "GET is not done at /execute/m" and said["next_step"]
+    assert answered(requests.post(world.url + "/register", json={}, timeout=10), 404)["next_step"]
+    assert (
+        "has no members" in answered(requests.post(world.url + "/deploy", json={}, timeout=10), 400)["result"]
+    )
 
 
 @pytest.mark.parametrize(

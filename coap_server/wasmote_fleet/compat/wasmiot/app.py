@@ -51,8 +51,11 @@ async def _refused(request: Request, error: Exception) -> Response:
     what = {404: "there is nothing at", 405: f"{request.method} is not done at"}.get(
         error.status_code, str(error.detail)
     )
-    body = {"status": "error", "result": f"{what} {request.url.path}"}
-    return JSONResponse(body, error.status_code, error.headers)
+    text, path = f"{what} {request.url.path}", request.url.path.strip("/").partition("/")[0]
+    said = {"next_step": "see docs/compatibility.md for what is done here"}
+    if path in ("file", "execute", "device"):
+        return JSONResponse({"errorText": text, "error": "error"} | said, error.status_code, error.headers)
+    return JSONResponse({"status": "error", "result": text} | said, error.status_code, error.headers)
 
 
 async def _gone(_request: Request, _error: Exception) -> Response:

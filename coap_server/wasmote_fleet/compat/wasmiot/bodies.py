@@ -80,8 +80,8 @@ def parse(body: Any) -> Plan:
     if not isinstance(body, dict) or not body:
         raise BadBody(
             "Non-existent or malformed deployment data",
-            cause="the body is no JSON object",
-            next_step="send it with Content-Type: application/json",
+            cause="the body is no JSON object" if not isinstance(body, dict) else "the object has no members",
+            next_step="send an object with deploymentId, modules and instructions",
         )
     listed = _member(body, "modules", list, "")
     if not listed:

@@ -55,6 +55,9 @@ def status_of(error: WasmoteError) -> int:
     return next((code for kind, code in _STATUS if isinstance(inner, kind)), problem(inner).status_code)
 
 
+_NO_NODE = {"status": "error", "result": "no node is there", "next_step": "start one, or wait for it"}
+
+
 def failed(error: WasmoteError, **more: str) -> Response:
     """An error as a supervisor says it; next_step is ours."""
     inner = error.error if isinstance(error, Failed) else error
@@ -131,7 +134,7 @@ class SupervisorHttp:
             # An orchestrator takes every answer for health, also a 503, and switches over only when there is none.
             request.state.drop()
         return JSONResponse(
-            found if found is not None else {"status": "error", "result": "no node is there"},
+            found if found is not None else _NO_NODE,
             200 if found is not None else 503,
             {"Custom-Orchestrator-Set": str(known).lower()},
         )
@@ -149,7 +152,8 @@ class SupervisorHttp:
             url = body.get("url") if isinstance(body, dict) else None
             await self._supervisor.register(device, url, caller=caller)
         except BadBody as error:
-            return JSONResponse({"status": "error", "result": error.message}, 404)  # as there
+            said = {"status": "error", "result": error.message, "next_step": error.next_step}
+            return JSONResponse(said, 404)  # as there
         return JSONResponse({"status": "success"})
 
     # ---- deployments ----
