@@ -307,6 +307,7 @@ def test_code_and_res(whisk: Whisk, store: str) -> None:
     for args, res in (({}, -2), ({"url": f"{store}/none"}, -1)):
         failed = whisk.result("image", args)
         assert (failed["code"], failed["res"]) == (500, res)
-    whisk.made("actions", "model", wasm("trap", annotations=pairs(result_style="code-res")))
-    broken = whisk.result("model", {})
-    assert (broken["code"], broken["res"]) == (500, -3)
+    for main in ("trap", "words"):
+        whisk.made("actions", f"model-{main}", wasm(main, annotations=pairs(result_style="code-res")))
+        broken = whisk.result(f"model-{main}", {})
+        assert (broken["code"], broken["res"]) == (500, -3)

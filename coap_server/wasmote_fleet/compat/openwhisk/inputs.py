@@ -126,7 +126,7 @@ def _number(export: ExportFacts, index: int, value: Any) -> int | float | str:
 def outcome_of(action: Action, result: CallResult) -> Outcome:
     """What a call gave."""
     if result.kind == "bytes":
-        return _bytes_outcome(result.output)
+        return _bytes_outcome(action, result.output)
     converted = [
         values.to_json(kind, value) for kind, value in zip(result.results, result.numbers, strict=True)
     ]
@@ -134,17 +134,17 @@ def outcome_of(action: Action, result: CallResult) -> Outcome:
     return success({"code": 200, "res": value} if code_res(action) else {"result": value})
 
 
-def _bytes_outcome(output: bytes) -> Outcome:
+def _bytes_outcome(action: Action, output: bytes) -> Outcome:
     try:
         value = jsons.parse(output) if output else None
     except Rejected:
         value = None
     if not isinstance(value, dict):
         shown = output[:_SHOWN_CHARS].decode("utf-8", "replace")
-        return failed(
-            DEVELOPER_ERROR,
-            NO_JSON + (f": {shown}" if shown else "."),
-        )
+        text = NO_JSON + (f": {shown}" if shown else ".")
+        if code_res(action):
+            return success({"code": 500, "res": NO_RESULT, "message": text})
+        return failed(DEVELOPER_ERROR, text)
     return success(value)
 
 
