@@ -173,7 +173,7 @@ async def serve_wasmiot(
             joining = Joining(settings.orchestrator, known, supervising.asked)
             stack.push_async_callback(end, asyncio.create_task(joining.run()))
         url = f"http://{replace(settings.listen, port=fleet_port)}"
-        yield Wasmiot(url, settings.listen.host, ports.port_of, orchestrator.found)
+        yield Wasmiot(url, settings.listen.host, ports.port_of, orchestrator.book.announced)
 
 
 async def _stop(http: HttpServer, serving: asyncio.Task[None]) -> None:

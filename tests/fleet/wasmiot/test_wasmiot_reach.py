@@ -10,7 +10,7 @@ import pytest
 from worlds import SqliteWorld
 
 from wasmote_fleet.compat.fetch import Reach
-from wasmote_fleet.compat.wasmiot.book import Device
+from wasmote_fleet.compat.wasmiot.device import Device
 from wasmote_fleet.compat.wasmiot.errors import BadBody
 from wasmote_fleet.compat.wasmiot.supervisor import Supervisor
 

@@ -6,17 +6,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import ipaddress
-import json
 import logging
 import re
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from wasmote.errors import WasmoteError
-from wasmote_fleet.compat.fetch import Answer, Limits, Reach, exchange
+from wasmote_fleet.compat.fetch import Limits, Reach, exchange
+from wasmote_fleet.compat.wasmiot.device import Device, UrlOf, ask, json_content, json_of, own_id
 from wasmote_fleet.compat.wasmiot.devices import FLEET, Devices, is_there
 from wasmote_fleet.compat.wasmiot.errors import BadBody, NotThere
 from wasmote_fleet.compat.wasmiot.records import ROOT
@@ -33,67 +32,11 @@ AT_ONCE = 16
 _LOG_KEPT = 50
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 _ASK = Limits(max_bytes=256 * 1024, timeout_s=5.0, redirects=0)
-
-
-@dataclass(frozen=True)
-class Device:
-    """own: which of the fleet's devices it is, None for one elsewhere. url: where it answers. there: it did lately.
-    address: of the one elsewhere that answered. barred: nothing may be deployed on it."""
-
-    id: str
-    name: str
-    addresses: tuple[str, ...]
-    port: int
-    url: str
-    description: dict[str, Any] = field(repr=False)
-    there: bool
-    own: str | None = None
-    barred: bool = False
-    failed: int = 0
-    ok: int = 0
-    changes: tuple[dict[str, str], ...] = ()
-    health: dict[str, Any] | None = None
-
-    @property
-    def interfaces(self) -> list[str]:
-        found = self.description.get("supervisorInterfaces")
-        return [str(name) for name in found] if isinstance(found, list) else []
-
-    @property
-    def reached(self) -> tuple[str, ...]:
-        """The IP address that answered: requests for it may go there, and to nothing else that it says of itself."""
-        try:
-            return (str(ipaddress.ip_address(self.addresses[0])),)
-        except ValueError:
-            return ()  # a name, whose addresses are judged each time
-
-    def as_json(self) -> dict[str, Any]:
-        """As wasmiot has it."""
-        return {
-            "_id": self.id,
-            "name": self.name,
-            "communication": {"addresses": list(self.addresses), "port": self.port},
-            "description": self.description,
-            "status": "active" if self.there else "inactive",
-            "failedHealthCheckCount": self.failed,
-            "okHealthCheckCount": self.ok,
-            "statusLog": list(self.changes),
-            "health": self.health,
-            "blacklisted": self.barred,
-        }
-
-
-def own_id(device: str) -> str:
-    """The id of one of the fleet's devices, in the form that wasmiot's have."""
-    return hashlib.sha256(f"wasmote/{device}".encode()).hexdigest()[:24]
-
-
-# The URL of one of the fleet's devices for who is at this address; "" for this machine.
-UrlOf = Callable[[str, str], str]
+_REGISTER = Limits(max_bytes=256 * 1024, timeout_s=60.0, redirects=0)
 
 
 class Book:
-    """url_of: where our devices answer. run() polls the others."""
+    """url_of: where our devices answer. reach: where others may be, beside those that registered."""
 
     def __init__(self, engine: Engine, devices: Devices, reach: Reach, url_of: UrlOf) -> None:
         self._engine = engine
@@ -112,6 +55,9 @@ class Book:
             replace(found, barred=found.id in barred)
             for found in [*map(self._own, own), *await self._others()]
         ]
+
+    async def by_id(self) -> dict[str, Device]:
+        return {device.id: device for device in await self.all()}
 
     async def get(self, id: str) -> Device:
         """Raises NotThere."""
@@ -140,10 +86,23 @@ class Book:
         )
 
     async def _others(self) -> list[Device]:
-        kept = [_decode(entry.value) for entry in await self._engine.kv.entries(PREFIX)]
+        kept = [Device.decode(entry.value) for entry in await self._engine.kv.entries(PREFIX)]
         return [self._polled.get(each.id, each) for each in kept]
 
     # ---- who comes and goes ----
+
+    async def announced(self, name: str, addresses: Sequence[str], port: int) -> None:
+        """A supervisor was announced by mDNS: one of ours, or one to take in."""
+        own = {self.url_of(FLEET, address) for address in addresses}
+        own |= {self.url_of(view.record.id, a) for view in self._devices.nodes() for a in addresses}
+        if any(f"http://{f'[{a}]' if ':' in a else a}:{port}" in own for a in addresses):
+            return
+        if any(device.name == name and device.there for device in await self.all()):
+            return
+        try:
+            await self.register({"name": name, "addresses": list(addresses), "port": port}, "")
+        except WasmoteError as error:
+            log.warning("the supervisor '%s' was announced and not taken in: %s", name, error)
 
     async def register(self, told: Any, caller: str) -> Device:
         """A supervisor says where it is, as it does by mDNS: its description is asked for now. Raises BadBody, and what
@@ -178,7 +137,7 @@ class Book:
             ordered = (address, *(other for other in addresses if other != address))
             made = Device(id, name, ordered, port, url, description, True, changes=(_change("active"),))
             self._polled[id] = made
-            await self._engine.kv.put(PREFIX + id, _encode(made))
+            await self._engine.kv.put(PREFIX + id, made.encode())
             return made
         assert error is not None
         raise error
@@ -212,13 +171,13 @@ class Book:
 
     # ---- beats ----
 
-    async def beat(self, register: Callable[[Device], Awaitable[None]]) -> None:
-        """Ask each device elsewhere once. register: called for one that knows of no orchestrator."""
+    async def beat(self) -> None:
+        """Ask each device elsewhere for its health, once; one that knows of no orchestrator is told of this one."""
         turns = asyncio.Semaphore(AT_ONCE)
 
         async def ask(device: Device) -> None:
             async with turns:
-                await self._ask(device, register)
+                await self._ask(device)
 
         others = await self._others()
         self._polled = {each.id: self._polled.get(each.id, each) for each in others}
@@ -229,8 +188,7 @@ class Book:
         if (device := self._polled.get(id)) is not None:
             await self._heard(replace(device, failed=MISSED - 1), None)
 
-    async def _ask(self, device: Device, register: Callable[[Device], Awaitable[None]]) -> None:
-        reach = self._reach.also(*device.reached)
+    async def _ask(self, device: Device) -> None:
         health: dict[str, Any] | None = None
         try:
             headers = {
@@ -238,31 +196,36 @@ class Book:
                 .partition("://")[2]
                 .rpartition(":")[0]
             }
-            answer = await exchange("GET", f"{device.url}/health", reach=reach, limits=_ASK, headers=headers)
+            answer = await ask(device, "GET", "/health", reach=self._reach, limits=_ASK, headers=headers)
             found = json_of(answer)
             if answer.status == 200 and isinstance(found, dict):
                 health = found
                 if device.ok % DESCRIBE == 0:
-                    device = await self._described(device, reach)
+                    device = await self._described(device)
                 if answer.headers.get("custom-orchestrator-set") != "true":
-                    await register(device)
+                    await self._orchestrate(device)
         except WasmoteError as error:
             log.debug("%s: %s", device.name, error)
         await self._heard(device, health)
 
-    async def _described(self, device: Device, reach: Reach) -> Device:
+    async def _described(self, device: Device) -> Device:
         """The device with what it says of itself now: it may be another one since it was started again."""
+        reach = self._reach.also(*device.reached)
         found = replace(device, description=await self._description(device.url, reach))
         if found.description.get("supervisorInterfaces") != device.description.get("supervisorInterfaces"):
-            await self._engine.kv.put(PREFIX + device.id, _encode(found))
+            await self._engine.kv.put(PREFIX + device.id, found.encode())
         return found
 
+    async def _orchestrate(self, device: Device) -> None:
+        """Tell a supervisor who orchestrates it."""
+        told = json_content({"url": self.url_of(FLEET, device.addresses[0])})
+        await ask(device, "POST", "/register", reach=self._reach, limits=_REGISTER, content=told)
+
     async def _heard(self, device: Device, health: dict[str, Any] | None) -> None:
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         good = health is not None
         changed = replace(
             device,
-            health={"report": health, "timeOfQuery": now},
+            health={"report": health, "timeOfQuery": _now()},
             failed=0 if good else device.failed + 1,
             ok=device.ok + 1 if good else 0,
         )
@@ -271,7 +234,7 @@ class Book:
             changes = (_change("active" if there else "inactive"), *device.changes[: _LOG_KEPT - 1])
             changed = replace(changed, there=there, changes=changes)
             try:
-                await self._engine.kv.put(PREFIX + device.id, _encode(changed))
+                await self._engine.kv.put(PREFIX + device.id, changed.encode())
             except EngineError as error:
                 log.warning("the state of %s was not written: %s", device.name, error)
         if device.id in self._polled:
@@ -279,25 +242,8 @@ class Book:
 
 
 def _change(status: str) -> dict[str, str]:
-    at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return {"status": status, "time": at}
+    return {"status": status, "time": _now()}
 
 
-def json_of(answer: Answer) -> Any:
-    """The JSON of an answer; None for none."""
-    try:
-        return json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return None
-
-
-_KEPT: Sequence[str] = ("id", "name", "addresses", "port", "url", "description", "there", "changes")
-
-
-def _encode(device: Device) -> bytes:
-    return json.dumps({name: getattr(device, name) for name in _KEPT}).encode()
-
-
-def _decode(value: bytes) -> Device:
-    raw = json.loads(value)
-    return Device(**{**raw, "addresses": tuple(raw["addresses"]), "changes": tuple(raw["changes"])})
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

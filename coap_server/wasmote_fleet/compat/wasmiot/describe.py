@@ -12,7 +12,7 @@ from wasmote_fleet.compat.wasmiot.bodies import FILE_TYPES
 from wasmote_fleet.compat.wasmiot.errors import BadBody
 
 STAGES = ("deployment", "execution", "output")
-_METHODS = ("get", "post", "put", "delete", "patch")
+METHODS = ("get", "post", "put", "delete", "patch")
 _PRIMITIVES = ("integer", "float")
 _OCTETS = "application/octet-stream"
 
@@ -103,7 +103,7 @@ def _mounts(function: str, told: Mapping[str, Any], files: Mapping[str, str]) ->
 
 def _path(name: str, told: Mapping[str, Any], mounts: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     method = str(told.get("method", "")).lower()
-    if method not in _METHODS:
+    if method not in METHODS:
         raise BadBody(f"the method of '{name}' is '{method[:20]}'", next_step="write GET or POST")
     output = next(
         (each["mediaType"] for each in mounts.values() if each["stage"] == "output"), told.get("output")
@@ -160,47 +160,6 @@ def _parameters(name: str, told: Mapping[str, Any]) -> list[tuple[str, str]]:
     raise BadBody(
         f"the parameters of '{name}' are no list of name and type", next_step="correct the description"
     )
-
-
-# ---- what a device is told ----
-
-
-def endpoint(module: Mapping[str, Any], function: str, deployment: str, url: str) -> dict[str, Any]:
-    """How the function is called there. Raises BadBody if nothing describes it."""
-    key = f"/{{deployment}}/modules/{module['name']}/{function}"
-    path = (module.get("description") or {}).get("paths", {}).get(key)
-    if path is None:
-        raise BadBody(
-            f"nothing describes '{function}' of the module '{module['name']}'",
-            next_step="POST its description to /file/module/ID/upload",
-        )
-    method = next(word for word in path if word in _METHODS)
-    operation = path[method]
-    media_type, answer = next(iter(operation["responses"]["200"]["content"].items()))
-    made: dict[str, Any] = {
-        "url": url,
-        "path": key.replace("{deployment}", deployment),
-        "method": method,
-        "request": {"parameters": operation["parameters"]},
-        "response": {"media_type": media_type, "schema": answer["schema"]},
-    }
-    if "requestBody" in operation:
-        form_type, form = next(iter(operation["requestBody"]["content"].items()))
-        made["request"]["request_body"] = {"media_type": form_type, **form}
-    return made
-
-
-def mounts_of(module: Mapping[str, Any], function: str) -> dict[str, list[dict[str, str]]]:
-    """The files of each stage."""
-    has = (module.get("mounts") or {}).get(function, {})
-    return {
-        stage: [
-            {"path": name, "media_type": each["mediaType"], "stage": stage}
-            for name, each in has.items()
-            if each["stage"] == stage
-        ]
-        for stage in ("execution", "deployment", "output")
-    }
 
 
 def lacking(interfaces: Collection[str], module: Mapping[str, Any]) -> list[str]:

@@ -14,10 +14,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from wasmote.errors import WasmoteError
-from wasmote_fleet.compat.wasmiot import multipart, orchestrator, uploads
+from wasmote_fleet.compat.wasmiot import manifests, multipart, uploads
 from wasmote_fleet.compat.wasmiot.errors import BadBody, DeployFailed, NotThere
+from wasmote_fleet.compat.wasmiot.executor import Inputs
 from wasmote_fleet.compat.wasmiot.multipart import Part
-from wasmote_fleet.compat.wasmiot.orchestrator import Inputs, Orchestrator
+from wasmote_fleet.compat.wasmiot.orchestrator import Orchestrator
 from wasmote_fleet.compat.wasmiot.supervisor_http import status_of
 from wasmote_fleet.compat.wasmiot.uploads import Uploads
 from wasmote_fleet.engine import Engine
@@ -53,11 +54,11 @@ class OrchestratorHttp:
     """here: raises NotThere for requests that came to a node's address."""
 
     def __init__(
-        self, engine: Engine, modules: Uploads, manifests: Orchestrator, here: Callable[[Request], None]
+        self, engine: Engine, modules: Uploads, orchestrator: Orchestrator, here: Callable[[Request], None]
     ) -> None:
         self._engine = engine
         self._modules = modules
-        self._manifests = manifests
+        self._orchestrator = orchestrator
         self._here = here
         self._uploading = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
@@ -115,14 +116,14 @@ class OrchestratorHttp:
     # ---- devices ----
 
     async def _devices(self, _request: Request) -> Response:
-        return JSONResponse([device.as_json() for device in await self._manifests.book.all()])
+        return JSONResponse([device.as_json() for device in await self._orchestrator.book.all()])
 
     async def _forget_devices(self, _request: Request) -> Response:
-        return JSONResponse({"deletedCount": await self._manifests.book.forget_all()})
+        return JSONResponse({"deletedCount": await self._orchestrator.book.forget_all()})
 
     async def _register(self, request: Request) -> Response:
         told = parse_json(await read_body(request, MAX_TOLD_BYTES))
-        await self._manifests.book.register(told, request.client.host if request.client else "")
+        await self._orchestrator.book.register(told, request.client.host if request.client else "")
         return Response(status_code=204)
 
     async def _rescan(self, _request: Request) -> Response:
@@ -136,7 +137,7 @@ class OrchestratorHttp:
 
     async def _barred(self, id: str, barred: bool) -> Response:
         try:
-            await self._manifests.book.bar(id, barred)
+            await self._orchestrator.book.bar(id, barred)
         except NotThere:
             return JSONResponse({"error": f"Device with ID '{id}' not found"}, 404)
         word = "blacklisted" if barred else "unblacklisted"
@@ -209,12 +210,12 @@ class OrchestratorHttp:
     # ---- manifests ----
 
     async def _list_manifests(self, _request: Request) -> Response:
-        return JSONResponse([orchestrator.public(found) for found in await self._manifests.all()])
+        return JSONResponse([manifests.public(found) for found in await self._orchestrator.manifests.all()])
 
     async def _create_manifest(self, request: Request) -> Response:
         told = parse_json(await read_body(request, MAX_TOLD_BYTES))
         try:
-            id = await self._manifests.create(told)
+            id = await self._orchestrator.create(told)
         except BadBody as error:
             said = {"errorText": "Failed validating manifest", "error": str(error)}
             said |= {"next_step": error.next_step} if error.next_step else {}
@@ -226,24 +227,26 @@ class OrchestratorHttp:
         return Response(json.dumps(id), 201, media_type="text/plain")
 
     async def _manifest(self, request: Request) -> Response:
-        return JSONResponse(orchestrator.public(await self._manifests.get(request.path_params["id"])))
+        return JSONResponse(
+            manifests.public(await self._orchestrator.manifests.get(request.path_params["id"]))
+        )
 
     async def _deploy(self, request: Request) -> Response:
-        return JSONResponse(await self._manifests.deploy(request.path_params["id"]))
+        return JSONResponse(await self._orchestrator.deployer.deploy(request.path_params["id"]))
 
     async def _update(self, request: Request) -> Response:
         told = parse_json(await read_body(request, MAX_TOLD_BYTES))
-        answers = await self._manifests.update(request.path_params["id"], told)
+        answers = await self._orchestrator.update(request.path_params["id"], told)
         return Response(status_code=204) if answers is None else JSONResponse(answers)
 
     async def _delete_manifest(self, request: Request) -> Response:
-        gone = await self._manifests.delete(request.path_params["id"])
+        gone = await self._orchestrator.delete(request.path_params["id"])
         if not gone:
             return JSONResponse({"message": "Deployment not found"}, 404)
         return JSONResponse({"deletedCount": gone})
 
     async def _delete_manifests(self, _request: Request) -> Response:
-        return JSONResponse({"deletedCount": await self._manifests.delete(None)})
+        return JSONResponse({"deletedCount": await self._orchestrator.delete(None)})
 
     # ---- runs ----
 
@@ -263,7 +266,7 @@ class OrchestratorHttp:
             )
         else:
             inputs = Inputs(dict(_form(body)))
-        return JSONResponse(await self._manifests.execute(request.path_params["id"], inputs))
+        return JSONResponse(await self._orchestrator.executor.execute(request.path_params["id"], inputs))
 
     # ---- what supervisors tell ----
 
