@@ -85,7 +85,11 @@ def measure_rates(report: Report, host: Path, servers: list[Server], quick: bool
                 )
             )
         say(f"  {mode.title}: " + ", ".join(f"{r.server.name} {r.rate:,.0f}/s" for r in own))
-        table.notes.append("CPU (user space and kernel), p50 and p99 as multiples of the echo's.")
+        table.notes.append(
+            "CPU (user space and kernel), p50 and p99 as multiples of the echo's. wrong: replies that are no success;"
+            " the node answers 5.03 to a call that comes while it runs that very function, as when the machine takes"
+            " the processor away in the midst of it."
+        )
         report.tables.append(table)
         node = next(r for r in own if r.server.name == "node")
         report.bars.append(

@@ -204,7 +204,7 @@ def test_push_names_the_function_before_it_sends_anything(
         f"module refused: type mismatch, in function 1 'sum_of_squares' at byte {error['offset']} (4.22)"
     )
     run(["--json", "-t", host_node.uri, "logs"])
-    refused_by_the_node = "refused 'broken'" in capfd.readouterr().out
+    refused_by_the_node = "refused 'broken': type mismatch" in capfd.readouterr().out
     assert refused_by_the_node == (more == ("--no-check",))
 
 

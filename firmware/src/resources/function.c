@@ -71,7 +71,8 @@ static void install(struct wm_env *env, const struct wm_coap_request *req, struc
         wm_coap_notify(env->coap, WM_KEY_METRICS);
         return;
     }
-    wm_log_printf(env->now_ms, WM_LOG_WARNING, "refused '%.*s': error %d", len, name, err);
+    wm_log_printf(env->now_ms, WM_LOG_WARNING, "refused '%.*s': %s", len, name,
+                  err == WM_ERR_UNSUPPORTED ? report.refused.text : err == WM_ERR_BUSY ? "busy" : err == WM_ERR_IO ? "store" : "no room");
     switch (err) {
     case WM_ERR_UNSUPPORTED: refuse_module(rep, &report); break;
     case WM_ERR_NOSPACE:
