@@ -118,6 +118,19 @@ def test_a_feed_of_a_trigger_that_no_trigger_is_called(server: FleetServer, trig
 
 
 @pytest.mark.slow
+def test_a_body_with_two_lengths_is_refused_with_all_that_follows(server: FleetServer) -> None:
+    parts = urlsplit(server.http)
+    with socket.create_connection((parts.hostname, parts.port or 0), timeout=10) as connection:
+        head = f"Host: {parts.netloc}\r\n".encode()
+        twice = b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n[20]\r\n0\r\n\r\n"
+        connection.sendall(
+            b"POST /api/v1/nodes HTTP/1.1\r\n" + head + twice + b"GET /health HTTP/1.1\r\n" + head + b"\r\n"
+        )
+        said = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert said.startswith(b"HTTP/1.1 400 ") and b"two lengths" in said and said.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.slow
 def test_a_path_that_is_too_long(server: FleetServer) -> None:
     assert server.request("GET", "/api/v1/nodes/" + "a" * 5000).status_code == 414
 

@@ -73,6 +73,7 @@ class Guard:
                 f"the path has more than {MAX_PATH} characters",
                 next_step="/openapi.json has all paths",
             )
+        _check_length(headers)
         _check_site(headers)
         if self._keys is None:
             _check_local(headers)
@@ -131,6 +132,20 @@ def _key(authorization: str) -> str | None:
             return None
         return password if colon else None
     return None
+
+
+def _check_length(headers: Headers) -> None:
+    """A body with two lengths (RFC 9112, 6.1): a proxy in front may take the other one, and what follows for another
+    client's request."""
+    if "content-length" in headers and "transfer-encoding" in headers:
+        raise HttpProblem(
+            400,
+            "length",
+            "the body has two lengths",
+            cause="Content-Length and Transfer-Encoding are both there",
+            next_step="send one of them",
+            headers={"Connection": "close"},
+        )
 
 
 def _check_site(headers: Headers) -> None:
