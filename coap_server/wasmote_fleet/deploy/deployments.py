@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import contextlib
 import logging
 from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -31,7 +30,7 @@ from wasmote_fleet.deploy.spec import FunctionSpec, Spec, is_id
 from wasmote_fleet.deploy.sweeper import LEASE, Sweeper
 from wasmote_fleet.deploy.worker import LOOK_S, LeaseGone, Shared, Worker
 from wasmote_fleet.engine import ChangeKind, Engine, EngineError, EngineUnavailable, LeaseLost, SnapshotEnd
-from wasmote_fleet.engine.tasks import end
+from wasmote_fleet.engine.tasks import end, sleep_or_bell
 from wasmote_fleet.registry import Registry, State
 from wasmote_fleet.repository import ModuleInfo, Repository
 
@@ -206,11 +205,7 @@ class Deployments:
         self._bells.add(bell)
         try:
             while last.phase is not Phase.REMOVED:
-                try:
-                    await asyncio.wait_for(bell.wait(), _LOOK_AGAIN_S)
-                except TimeoutError:
-                    pass
-                else:
+                if await sleep_or_bell(_LOOK_AGAIN_S, bell, self._engine.clock):
                     await asyncio.sleep(_NEWS_S)
                 bell.clear()
                 found = self.progress_of(id)
@@ -448,8 +443,7 @@ class Deployments:
                 await self._take_what_is_free()
             except EngineError as error:
                 log.warning("deployments: %s", error)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._settle.wait(), _LOOK_AGAIN_S)
+            await sleep_or_bell(_LOOK_AGAIN_S, self._settle, self._engine.clock)
             await asyncio.sleep(0.02)
 
     async def _take_what_is_free(self) -> None:

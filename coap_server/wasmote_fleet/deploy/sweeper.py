@@ -13,7 +13,7 @@ from wasmote_fleet.deploy.records import Placed, PlacedState
 from wasmote_fleet.deploy.transitions import leave, not_removed, removing
 from wasmote_fleet.deploy.worker import TICK_S, LeaseGone, Shared
 from wasmote_fleet.engine import EngineError, Lease
-from wasmote_fleet.engine.tasks import end
+from wasmote_fleet.engine.tasks import end, sleep_or_bell
 
 log = logging.getLogger("wasmote.fleet.deploy")
 
@@ -46,13 +46,7 @@ class Sweeper:
                 wake_at = self._turn()
                 now = self._shared.clock.time()
                 delay_s = TICK_S if wake_at is None else min(max(wake_at - now, 0.0), TICK_S)
-                sleep = asyncio.ensure_future(self._shared.clock.sleep(delay_s))
-                bell = asyncio.ensure_future(self._bell.wait())
-                try:
-                    await asyncio.wait({sleep, bell}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    sleep.cancel()
-                    bell.cancel()
+                await sleep_or_bell(delay_s, self._bell, self._shared.clock)
                 await asyncio.sleep(_TOGETHER_S)
         finally:
             await end(*self._tasks.values())

@@ -16,7 +16,7 @@ from wasmote_fleet.deploy.plan import Finish, GiveUp, Install, Leave, Picture, P
 from wasmote_fleet.deploy.records import Boot, Deployment, Failure, Placed, RolloutState
 from wasmote_fleet.deploy.transitions import Claim, Foreign, There, claim, late, leave, not_done, ready
 from wasmote_fleet.engine import Clock, EngineError, Lease
-from wasmote_fleet.engine.tasks import end
+from wasmote_fleet.engine.tasks import end, sleep_or_bell
 
 log = logging.getLogger("wasmote.fleet.deploy")
 
@@ -136,13 +136,7 @@ class Worker:
         now = self._shared.clock.time()
         delay_s = TICK_S if made.wake_at is None else min(max(made.wake_at - now, 0.0), TICK_S)
         if delay_s > 0:
-            sleep = asyncio.ensure_future(self._shared.clock.sleep(delay_s))
-            bell = asyncio.ensure_future(self._bell.wait())
-            try:
-                await asyncio.wait({sleep, bell}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                sleep.cancel()
-                bell.cancel()
+            await sleep_or_bell(delay_s, self._bell, self._shared.clock)
         await asyncio.sleep(_TOGETHER_S)
 
     # ---- steps ----

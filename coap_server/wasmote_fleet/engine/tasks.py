@@ -1,9 +1,11 @@
-"""Tasks that are ended."""
+"""Tasks that are ended, and waits that end early."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
+
+from wasmote_fleet.engine.clock import Clock
 
 _AGAIN_S = 1.0
 
@@ -19,3 +21,14 @@ async def end(*tasks: asyncio.Future[Any]) -> None:
     for task in tasks:
         if not task.cancelled():
             task.exception()  # or asyncio complains that nobody asked
+
+
+async def sleep_or_bell(delay_s: float, bell: asyncio.Event, clock: Clock) -> bool:
+    """Until delay_s have passed by the clock, or until the bell rings; whether it rang. It stays set. Not by wait_for:
+    who is cancelled while the bell rings is cancelled."""
+    waits = [asyncio.ensure_future(clock.sleep(delay_s)), asyncio.ensure_future(bell.wait())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await end(*waits)
+    return bell.is_set()

@@ -14,6 +14,7 @@ from wasmote.protocol import answers, messages
 from wasmote.protocol.messages import Request
 from wasmote.protocol.target import parse_target
 from wasmote_fleet.engine import Clock, Lease
+from wasmote_fleet.engine.tasks import sleep_or_bell
 from wasmote_fleet.registry.errors import WrongNode
 from wasmote_fleet.registry.presence import Beat, Change, Presence, State
 from wasmote_fleet.registry.records import Record
@@ -136,7 +137,8 @@ class Keeper:
                 began = self._clock.time()
                 await self._ask()
                 pause_s = began + self.presence.pause_s(random.random()) - self._clock.time()
-                await self._wait(max(pause_s, 0.0))
+                self._soon.clear()
+                await sleep_or_bell(max(pause_s, 0.0), self._soon, self._clock)
         finally:
             await self.link.close()
 
@@ -165,12 +167,3 @@ class Keeper:
                 next_step="adopt that one, or give this one an address of its own",
             )
         return Beat(sent_at, self._clock.time(), int(device["boot"]), int(device["up_ms"]) / 1000)
-
-    async def _wait(self, delay_s: float) -> None:
-        self._soon.clear()
-        tasks = {asyncio.ensure_future(self._clock.sleep(delay_s)), asyncio.ensure_future(self._soon.wait())}
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()

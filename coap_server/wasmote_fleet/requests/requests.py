@@ -19,6 +19,7 @@ from wasmote.errors import InputError
 from wasmote.node import check_name
 from wasmote.protocol.answers import CallResult, Export
 from wasmote_fleet.engine import Engine, NotFound, QueuePolicy, RevisionConflict
+from wasmote_fleet.engine.tasks import sleep_or_bell
 from wasmote_fleet.gateway.errors import Overloaded, WrongBody
 from wasmote_fleet.repository import Repository
 from wasmote_fleet.requests import context, joints, records
@@ -191,10 +192,7 @@ class Requests:
                 left = end - loop.time()
                 if request.state.finished or left <= 0:
                     return request
-                try:
-                    await asyncio.wait_for(ended.wait(), min(left, _LOOK_S))
-                except TimeoutError:
-                    continue
+                await sleep_or_bell(min(left, _LOOK_S), ended, self._engine.clock)
                 ended.clear()
 
     async def result(self, rid: str) -> CallResult:

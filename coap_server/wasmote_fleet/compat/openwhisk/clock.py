@@ -23,7 +23,7 @@ from wasmote_fleet.engine import (
     RevisionConflict,
     SnapshotEnd,
 )
-from wasmote_fleet.engine.tasks import end
+from wasmote_fleet.engine.tasks import end, sleep_or_bell
 
 log = logging.getLogger("wasmote.fleet.openwhisk")
 
@@ -123,19 +123,12 @@ class AlarmClock:
                         await self._tidy()
                     nexts = [alarm.next_ms / 1000 for alarm in known.values() if alarm.next_ms is not None]
                     until = min([lease.expires_at - LEASE_S / 2, *nexts, now + _LONGEST_S])
-                    await self._sleep(max(0.01, until - self._engine.clock.time()), news)
+                    left_s = max(0.01, until - self._engine.clock.time())
+                    await sleep_or_bell(left_s, news, self._engine.clock)
+                    news.clear()
         finally:
             with contextlib.suppress(EngineError):
                 await self._engine.leases.release(lease)
-
-    async def _sleep(self, delay_s: float, news: asyncio.Event) -> None:
-        """Until then, or until an alarm was changed."""
-        waits = [asyncio.ensure_future(news.wait()), asyncio.ensure_future(self._engine.clock.sleep(delay_s))]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await end(*waits)
-        news.clear()
 
     @asynccontextmanager
     async def _following(

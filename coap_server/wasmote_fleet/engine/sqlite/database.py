@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from wasmote_fleet.engine.clock import Clock
 from wasmote_fleet.engine.errors import DataInUse, DataUnusable, EngineClosed, EngineError
+from wasmote_fleet.engine.tasks import sleep_or_bell
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
@@ -162,15 +163,10 @@ class Database:
 
     async def wait(self, bell: asyncio.Event, timeout_s: float | None) -> None:
         """Until the bell rings, or timeout_s passed by the clock. Raises EngineClosed when the database closes."""
-        tasks: list[asyncio.Task[Any]] = [asyncio.ensure_future(bell.wait())]
-        if timeout_s is not None:
-            tasks.append(asyncio.ensure_future(self.clock.sleep(max(timeout_s, 0.0))))
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        if timeout_s is None:
+            await bell.wait()
+        else:
+            await sleep_or_bell(max(timeout_s, 0.0), bell, self.clock)
         if self._closing:
             raise _closed(self.path)
 
