@@ -43,14 +43,10 @@ async def engines(driver: str, folder: Path) -> AsyncIterator[tuple[Engine, Engi
 
 async def die(registry: Registry) -> None:
     """What kill -9 leaves: tasks that have ended, leases that nobody renews or releases."""
-    registry._closing = True
-    tasks = [
-        *registry._tasks,
-        *registry._settling.values(),
-        *(task for _, task in registry._keepers.values()),
-    ]
-    await end(*tasks)
-    registry._keepers.clear()
+    await registry._settler.close()
+    keepers = registry._holdings._keepers
+    await end(*registry._tasks, *(task for _, task in keepers.values()))
+    keepers.clear()
 
 
 @pytest.mark.parametrize("driver", ["sqlite", "jetstream"])
