@@ -238,8 +238,8 @@ async def test_alive_while_a_function_runs(board: str, hog: str, tmp_path: Path)
         await _in_time(bound_s, device, "GET /d")
         await _in_time(bound_s, rest, "ping, /d/m, /f, discovery")
         assert await _state(line, "long") == "running"
-        # What needs the engine is refused, and told when to come again; and at once too.
-        reply, seconds = await line.ask(aiocoap.POST, f"f/{hog}")
+        # What may not happen now is refused, and told when to come again; and at once too.
+        reply, seconds = await line.ask(aiocoap.DELETE, f"f/{hog}")
         assert reply.code == aiocoap.SERVICE_UNAVAILABLE
         assert reply.opt.max_age is not None
         assert 1 <= reply.opt.max_age <= 60

@@ -77,9 +77,8 @@ async def test_job_leaves_the_node_answering(uri: str) -> None:
         assert (await node.job("long")).state == "running"
         assert time.monotonic() - began < 5
 
-        # What needs the engine is refused with the time after which a retry makes sense ...
+        # What may not happen now is refused with the time after which a retry makes sense ...
         busy = [
-            Request(POST, ("f", "forever"), content_format=60),
             Request(PUT, ("f", "counter"), app("counter"), content_format=42),
             Request(DELETE, ("f", "forever")),
         ]
@@ -88,7 +87,7 @@ async def test_job_leaves_the_node_answering(uri: str) -> None:
             assert (request.text, reply.code_text) == (request.text, "5.03")
             assert reply.max_age_s is not None
             assert 1 <= reply.max_age_s <= 60
-        # ... or, if another function is called, waits for its turn.
+        # ... and calls wait for their turn, whichever function they are of.
         waiting = asyncio.create_task(node.call("counter/add", [1]))
         await asyncio.sleep(0.2)
         assert not waiting.done()
@@ -221,6 +220,20 @@ async def test_job_that_somebody_waits_for_is_seen_and_cancelled(uri: str) -> No
             await node.job(first)
         assert refused.value.details["code"] == "4.04"
         assert (await node.call("counter/get")).value == 0
+
+
+async def test_call_of_the_function_that_runs_waits_for_its_turn(uri: str) -> None:
+    async with Node(uri) as node, plain_client(uri) as client:
+        await node.start("forever", job_id="long")
+        await state(node, "long", "running")
+        request = Request(POST, ("f", "forever"), content_format=60)
+        again = asyncio.create_task(client.request(request, repeatable=False))
+        jobs = await _jobs(node, 2)
+        assert [(job.function, job.state) for job in jobs] == [("forever", "running"), ("forever", "queued")]
+        await node.cancel_job("long")
+        await state(node, jobs[1].id, "running")
+        await node.cancel_job(jobs[1].id)
+        assert (await asyncio.wait_for(again, 10)).code_text == "5.00"
 
 
 async def test_job_places_are_bounded(uri: str) -> None:

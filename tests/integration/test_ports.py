@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
@@ -14,10 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from nodes import module
 from support import HOST, MPS2, STM32, built
 
 from wasmote.adapters.boards import find_board
 from wasmote.adapters.project import Project
+from wasmote.node import Node
+from wasmote.protocol.section import Section, with_section
 
 RV32 = "qemu_virt_rv32"
 PING = bytes.fromhex("4000")
@@ -103,6 +107,18 @@ def test_host_stops_cleanly(stop: signal.Signals) -> None:
         assert _port(ready[0]) != 0
         process.send_signal(stop)
         assert process.wait(timeout=5) == 0
+
+
+async def test_host_stops_while_a_function_runs() -> None:
+    with _host("--port", "0") as (process, ready):
+        async with Node(f"coap://127.0.0.1:{_port(ready[0])}") as node:
+            endless = with_section(module("forever"), Section(name="forever", abi=1, fuel=4_000_000_000))
+            await node.push(endless, name="forever")
+            await node.start("forever", job_id="long")
+            await asyncio.sleep(0.1)
+            assert (await node.job("long")).state == "running"
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(process.wait, 2) == 0
 
 
 def test_host_names_the_port_in_use() -> None:

@@ -128,11 +128,6 @@ void wm_call_post(struct wm_env *env, const struct wm_coap_request *req, struct 
         wm_problem(rep, WM_COAP_NOT_ACCEPTABLE, "not acceptable", "this export replies in content-format %d", (int)gives);
         return;
     }
-    const bool last = !req->block1.present || !req->block1.more;
-    if (last && env->jobs->running != NULL && wm_functions_find(env->functions, req->path[1]) == env->functions->running) {
-        wm_busy(rep, 1, "this function is running: try again");
-        return;
-    }
     struct wm_job *job = wm_call_begin(env, req, rep, req->path[1], export_ref, env->jobs->running == NULL);
     if (job != NULL) {
         job->fresh = fetch;
