@@ -140,32 +140,45 @@ static void test_registration_goes_on_after_silence_and_reset(void **state)
     assert_true(pass_until_asked(LIFETIME_S) > 40);
 }
 
-static int lines(void)
+static int lines(struct wm_log_line *last)
 {
     struct wm_log_line line;
     int                count = 0;
     for (uint32_t from = 0; wm_log_read(from, &line) == 0; from = line.number + 1) {
+        *last = line;
         count++;
     }
     return count;
 }
 
+/* Why it is not registered is told also of a node that never was. */
 static void test_registration_logs_changes_only(void **state)
 {
     (void)state;
     static const struct {
-        uint8_t code;
-        int     lines;
+        uint8_t     code;
+        int         lines;
+        const char *last;
     } steps[] = {
-        {WM_COAP_NOT_FOUND, 0}, {WM_COAP_CHANGED, 1}, {WM_COAP_CHANGED, 1}, {WM_COAP_UNAVAILABLE, 2},
-        {WM_COAP_UNAVAILABLE, 2}, {WM_COAP_CHANGED, 3},
+        {WM_COAP_FORBIDDEN, 1, "not registered: the directory answers 4.03, the name is another node's"},
+        {WM_COAP_FORBIDDEN, 1, "not registered: the directory answers 4.03, the name is another node's"},
+        {WM_COAP_CHANGED, 2, "registered"},
+        {WM_COAP_CHANGED, 2, "registered"},
+        {WM_COAP_UNAVAILABLE, 3, "not registered: the directory answers 5.03"},
+        {WM_COAP_CODE(4, 29), 4, "not registered: the directory answers 4.29"},
+        {WM_COAP_CHANGED, 5, "registered"},
     };
+    struct wm_log_line last = {0};
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
         (void)pass_until_asked(LIFETIME_S);
         const struct wm_coap_msg req = world_reply(&alice, WM_COAP_CON, WM_COAP_POST);
         respond(&req, steps[i].code);
-        assert_int_equal(lines(), steps[i].lines);
+        assert_int_equal(lines(&last), steps[i].lines);
+        assert_true(wm_span_is(last.text, steps[i].last));
     }
+    pass(3 * LIFETIME_S); /* nobody answers */
+    assert_int_equal(lines(&last), 6);
+    assert_true(wm_span_is(last.text, "not registered: the directory does not answer"));
 }
 
 /* A node whose exchanges are all taken registers when there is one again. */

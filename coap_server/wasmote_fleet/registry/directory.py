@@ -6,20 +6,26 @@ keys (the registry does) sees it come, change and go. All servers of a fleet sha
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from wasmote.protocol import links
 from wasmote.protocol.links import Link, LinkFormatError
-from wasmote_fleet.engine import KeyValue
+from wasmote.protocol.target import COAP_PORT
+from wasmote_fleet.engine import KeyValue, RevisionConflict
 from wasmote_fleet.registry import records
+from wasmote_fleet.registry.asking import answers_as
 from wasmote_fleet.registry.presence import State
 from wasmote_fleet.registry.records import node_id
+
+log = logging.getLogger("wasmote.fleet.registry")
 
 PREFIX = "rd/"
 LIFETIME_S = 90_000  # RFC 9176, 5
@@ -29,6 +35,8 @@ MAX_LINKS_BYTES = 16 * 1024
 MAX_PARAMETERS = 16
 MAX_FOUND = 1000  # links that one lookup gives; page and count show others
 MAX_ENDPOINTS = 10_000
+MAX_ASKED = 32  # nodes that are asked at a time whether they are still there
+NODE_TYPE = "wm.d"  # resource type of a node's /d
 REGISTRATION_PATH = "rd"
 _THERE = (State.UP, State.SILENT, State.UNKNOWN)
 _OWN = ("ep", "d", "lt", "base")
@@ -36,7 +44,14 @@ _RESERVED = ("page", "count", "rt", "href", "anchor")
 _WORDS = ("rt", "if", "rel", "ct")  # attributes that list words: one of them is enough (RFC 6690, 4.1)
 _BASE = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#]+\Z")
 
+_CONFLICTS = 5  # with other changes of one registration, before its sender is asked to come again
+_TOLD_S, _TOLD = (
+    3600.0,
+    100,
+)  # a refusal is logged once in that time, and so many of different names or machines
+
 Query = Sequence[tuple[str, str]]
+StillThere = Callable[[str, str], Awaitable[bool]]  # base, ep: whether that endpoint answers there
 
 
 class BadRequest(Exception):
@@ -92,6 +107,11 @@ class Registration:
         """Whether one of its links has this resource type."""
         return any(rt in link.words("rt") for link in links.parse(self.links))
 
+    @property
+    def is_node(self) -> bool:
+        """Whether it is a wasmote node, as far as it says."""
+        return self.base.startswith("coap://") and self.offers(NODE_TYPE)
+
     def encode(self) -> bytes:
         return json.dumps(asdict(self)).encode()
 
@@ -144,10 +164,13 @@ def updated(registration: Registration, query: Query, source: str | None) -> Reg
 
 
 class Directory:
-    """Registrations, kept in kv."""
+    """Registrations, kept in kv. still_there: asks a node that registered whether it is."""
 
-    def __init__(self, kv: KeyValue) -> None:
+    def __init__(self, kv: KeyValue, still_there: StillThere = answers_as) -> None:
         self._kv = kv
+        self._still_there = still_there
+        self._asked = 0
+        self._told: dict[tuple[str, str], float] = {}  # refusals: id and machine, when
 
     async def get(self, id: str) -> Registration | None:
         entry = await self._kv.get(PREFIX + id)
@@ -155,22 +178,66 @@ class Directory:
 
     async def put(self, registration: Registration, source: str | None = None) -> None:
         """Keep it for its lifetime, in the place of an earlier one of the same endpoint. source: the base that the
-        request came from, if that is to count. Raises Full, Taken."""
-        key = PREFIX + registration.id
-        before = await self._kv.get(key)
+        request came from, if that is to count. A node that is there keeps its name: one that would move it to another
+        address waits until the earlier one has been asked. Raises Full, Taken."""
+        try:
+            await self._put(registration, source)
+        except Taken as err:
+            self._tell(registration, source, err)
+            raise
+
+    async def _put(self, registration: Registration, source: str | None) -> None:
         if not _may(source, registration.base):
             raise Taken(
                 "base is another machine's: who registers somebody else does it on the server's machine"
             )
-        if (
-            before is not None
-            and not _may(source, decode(before.value).base)
-            and await self._is_there(registration.id)
-        ):
-            raise Taken("a node of this name is there, at another address; it may move once it is down")
-        if before is None and len(await self._kv.keys(PREFIX)) >= MAX_ENDPOINTS:
-            raise Full(f"{MAX_ENDPOINTS} endpoints are registered")
-        await self._kv.put(key, registration.encode(), ttl_s=registration.lt)
+        key = PREFIX + registration.id
+        for _ in range(_CONFLICTS):
+            entry = await self._kv.get(key)
+            if entry is None:
+                if len(await self._kv.keys(PREFIX)) >= MAX_ENDPOINTS:
+                    raise Full(f"{MAX_ENDPOINTS} endpoints are registered")
+            else:
+                await self._check_free(decode(entry.value), registration, source)
+            try:
+                # Of two that come at once with one name, the later one finds the other.
+                revision = 0 if entry is None else entry.revision
+                await self._kv.put(key, registration.encode(), ttl_s=registration.lt, expected=revision)
+                return
+            except RevisionConflict:
+                continue
+        raise Full(f"the registration of {registration.ep} changes too fast")
+
+    async def _check_free(self, before: Registration, now: Registration, source: str | None) -> None:
+        """Raises Taken if the node that registered before is there, and elsewhere; Full."""
+        if not _may(source, before.base):
+            if await self._is_there(now.id):
+                raise Taken("a node of this name is there, at another address; it may move once it is down")
+            return
+        if _same_place(before.base, now.base) or not before.is_node:
+            return
+        # Asked is only where an endpoint has registered, never where this request says.
+        if self._asked >= MAX_ASKED:
+            raise Full("too many nodes that move are asked for at once")
+        self._asked += 1
+        try:
+            there = await self._still_there(before.base, before.ep)
+        finally:
+            self._asked -= 1
+        if there:
+            raise Taken(
+                f"another node called '{before.ep}' answers at {before.base}: "
+                "give this one a name of its own (--ep), or stop that one"
+            )
+
+    def _tell(self, registration: Registration, source: str | None, why: Taken) -> None:
+        """Log a refusal, for whoever looks for the node; not each time that it comes again."""
+        now = asyncio.get_running_loop().time()
+        self._told = {key: at for key, at in self._told.items() if now - at < _TOLD_S}
+        key = registration.id, str(_address(source or registration.base))
+        if key not in self._told and len(self._told) < _TOLD:
+            self._told[key] = now
+            log.warning("the registration of '%s' from %s is refused: %s", registration.ep, source, why)
 
     async def change(self, before: Registration, after: Registration, source: str | None) -> None:
         """What an update says: only its own address may send one. Raises Taken."""
@@ -229,6 +296,16 @@ def _may(source: str | None, base: str) -> bool:
         return True
     sender = _address(source)
     return sender is not None and (sender.is_loopback or sender == _address(base))
+
+
+def _same_place(one: str, other: str) -> bool:
+    """Whether two bases are one address and port."""
+    if one == other:
+        return True
+    here, there = urlsplit(one), urlsplit(other)
+    address = _address(one)
+    same_host = address == _address(other) if address is not None else here.hostname == there.hostname
+    return same_host and here.scheme == there.scheme and (here.port or COAP_PORT) == (there.port or COAP_PORT)
 
 
 def _address(base: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -18,7 +18,6 @@ from wasmote_fleet.registry.ledger import Ledger, Wanted
 from wasmote_fleet.registry.presence import Change, State
 from wasmote_fleet.registry.records import Record, device_facts, node_id
 
-_NODE_TYPE = "wm.d"  # resource type of a node's /d
 _MAX_LABELS = 64
 
 
@@ -125,7 +124,7 @@ class Membership:
             self._registered.pop(id, None)
             return
         registration = directory.decode(change.value)
-        if registration.offers(_NODE_TYPE) and registration.base.startswith("coap://"):
+        if registration.is_node:
             self._registered[id] = registration
             self._holdings.ask_soon(id)  # it may have rebooted
 

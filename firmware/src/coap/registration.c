@@ -24,6 +24,25 @@ void wm_registration_init(struct wm_registration *reg, struct wm_coap_endpoint *
     };
 }
 
+/* Say how it stands, each time that this changes. */
+static void tell(struct wm_registration *reg, uint8_t outcome)
+{
+    if (outcome == reg->told) {
+        return;
+    }
+    reg->told = outcome;
+    const uint32_t now_ms = reg->coap->now_ms;
+    if (outcome == WM_COAP_CHANGED) {
+        wm_log_printf(now_ms, WM_LOG_INFO, "registered");
+    } else if (outcome == WM_REGISTRATION_SILENT) {
+        wm_log_printf(now_ms, WM_LOG_WARNING, "not registered: the directory does not answer");
+    } else {
+        const unsigned detail = outcome & 0x1fu;
+        wm_log_printf(now_ms, WM_LOG_WARNING, "not registered: the directory answers %u.%u%u%s", outcome >> 5, detail / 10,
+                      detail % 10, outcome == WM_COAP_FORBIDDEN ? ", the name is another node's" : "");
+    }
+}
+
 static void on_response(void *ctx, const struct wm_coap_msg *rsp, int err)
 {
     (void)err;
@@ -39,11 +58,7 @@ static void on_response(void *ctx, const struct wm_coap_msg *rsp, int err)
         wait_ms = reg->pause_ms;
         reg->pause_ms = 2 * wait_ms < PAUSE_MAX_MS ? 2 * wait_ms : PAUSE_MAX_MS;
     }
-    if (known != reg->known) {
-        reg->known = known;
-        wm_log_printf(now_ms, known ? WM_LOG_INFO : WM_LOG_WARNING,
-                      known ? "registered" : "registration not renewed: the directory does not answer, or refuses");
-    }
+    tell(reg, known ? (uint8_t)WM_COAP_CHANGED : rsp != NULL ? rsp->code : WM_REGISTRATION_SILENT);
     /* Many nodes that were switched on, or lost their directory, together do not come back together. */
     reg->next_ms = now_ms + wait_ms - wm_coap_random(reg->coap) % (wait_ms / 4 + 1);
 }

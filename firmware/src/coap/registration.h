@@ -14,9 +14,10 @@ struct wm_registration {
     uint32_t                 lifetime_s; /* at most WM_REGISTER_LIFETIME_MAX_S */
     uint32_t                 next_ms, pause_ms;
     bool                     asked; /* a request is under way */
-    bool                     known; /* the last one was answered well */
+    uint8_t                  told;  /* what the log says: a code; WM_REGISTRATION_SILENT; 0: nothing yet */
 };
 
+#define WM_REGISTRATION_SILENT     0xffu /* no response code */
 #define WM_REGISTER_LIFETIME_MAX_S (14u * 24u * 3600u) /* below half of what 32 bits of milliseconds tell apart */
 
 /* Begin; the first request goes out at the first poll. directory is copied. lifetime_s 0: WM_REGISTER_LIFETIME_S. */

@@ -14,12 +14,24 @@ from aiocoap.resource import Site, WKCResource
 from fleet_world import BEAT_S, LEASE_S, Watcher, eventually, kill, node, sqlite
 
 from wasmote.adapters.coap import CoapClient
+from wasmote.node import Node
 from wasmote.protocol import links, messages
 from wasmote.protocol.links import Link
 from wasmote.protocol.messages import Reply, Request
 from wasmote_fleet.engine import Engine
 from wasmote_fleet.registry import Change, Directory, Registry, State, add_directory
-from wasmote_fleet.registry.directory import BadRequest, new_registration, parse_query
+from wasmote_fleet.registry.asking import PATIENCE_S as PATIENCE_ASKING_S
+from wasmote_fleet.registry.asking import answers_as
+from wasmote_fleet.registry.directory import (
+    MAX_ASKED,
+    BadRequest,
+    Full,
+    Registration,
+    Taken,
+    new_registration,
+    parse_query,
+    updated,
+)
 
 PATIENCE_S = 30.0
 
@@ -194,6 +206,129 @@ def test_directory_names_become_keys_and_paths() -> None:
     assert len(ids) == 5
     with pytest.raises(BadRequest, match="base is needed"):
         new_registration(parse_query(["ep=a"]), "", None)
+
+
+async def until_logged(uri: str, text: str) -> None:
+    """Until the node's log has this line."""
+    async with asyncio.timeout(PATIENCE_S), Node(uri) as client:
+        while True:
+            if text in [line.text for line in (await client.log())[0]]:
+                return
+            await asyncio.sleep(0.1)
+
+
+async def test_a_name_stays_with_the_node_that_has_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        sqlite(tmp_path) as engine,
+        server(engine) as port,
+        Registry(engine, beat_s=BEAT_S, lease_s=LEASE_S) as registry,
+    ):
+        events = Watcher(registry)
+        options = ("--register", f"coap://127.0.0.1:{port}")
+        async with node("a", *options) as first:
+            await events.until("a", Change.UP)
+            async with node("a", *options) as second:
+                assert second.uri is not None
+                refused = "not registered: the directory answers 4.03, the name is another node's"
+                await until_logged(second.uri, refused)
+                view = registry.get("a")
+                assert view is not None
+                assert (view.record.uri, view.state) == (first.uri, State.UP)
+                assert await events.kinds("a") == [Change.JOINED, Change.UP]
+                kill(first)
+                # Its port is closed now: the other one gets the name when it asks again.
+                await eventually(
+                    lambda: (
+                        (seen := registry.get("a")) is not None
+                        and (seen.record.uri, seen.state) == (second.uri, State.UP)
+                    ),
+                    "the second one has the name",
+                )
+    told = [record.getMessage() for record in caplog.records if "is refused" in record.getMessage()]
+    assert len(told) == 1, told
+    assert f"'a' from {second.uri} is refused: another node called 'a' answers at {first.uri}" in told[0]
+
+
+async def test_directory_asks_before_a_name_moves(tmp_path: Path) -> None:
+    def at(base: str, ep: str = "a") -> Registration:
+        return new_registration(parse_query([f"ep={ep}"]), '</d>;rt="wm.d"', base)
+
+    async with sqlite(tmp_path) as engine, node("a") as one, node("a") as two:
+        assert one.uri is not None and two.uri is not None
+        # Two servers, each with one of two nodes that begin at the same time.
+        here, there = Directory(engine.kv), Directory(engine.kv)
+        results = await asyncio.gather(
+            here.put(at(one.uri), one.uri), there.put(at(two.uri), two.uri), return_exceptions=True
+        )
+        assert [type(result) for result in results if result is not None] == [Taken], results
+        kept = await here.get("a")
+        assert kept is not None
+        other = two.uri if kept.base == one.uri else one.uri
+        with pytest.raises(Taken, match=f"answers at {kept.base}"):
+            await here.change(kept, updated(kept, [], other), other)
+        # The same place, as another socket of the server writes it.
+        port = kept.base.rpartition(":")[2]
+        await here.put(at(f"coap://[::ffff:127.0.0.1]:{port}"), kept.base)
+        # Another node has that port since, or what was there is none.
+        await here.put(at(one.uri, "b"), one.uri)
+        await here.put(at("coap://127.0.0.1:9", "b"), "coap://127.0.0.1:9")
+        plain = new_registration(parse_query(["ep=c"]), "</t>", one.uri)
+        await here.put(plain, one.uri)
+        await here.put(at(two.uri, "c"), two.uri)
+
+
+async def test_directory_asks_few_at_a_time(tmp_path: Path) -> None:
+    asked: list[str] = []
+    over = asyncio.Event()
+
+    async def still_there(base: str, _ep: str) -> bool:
+        asked.append(base)
+        await over.wait()
+        return False
+
+    async with sqlite(tmp_path) as engine:
+        directory = Directory(engine.kv, still_there)
+        old, new = "coap://192.0.2.7:1000", "coap://192.0.2.7:1001"
+        for n in range(MAX_ASKED + 1):
+            query = parse_query([f"ep=n{n}"])
+            await directory.put(new_registration(query, '</d>;rt="wm.d"', old), old)
+        moves = [
+            asyncio.create_task(
+                directory.put(new_registration(parse_query([f"ep=n{n}"]), '</d>;rt="wm.d"', new), new)
+            )
+            for n in range(MAX_ASKED)
+        ]
+        await eventually(lambda: len(asked) == MAX_ASKED, "all are asked for")
+        beyond = new_registration(parse_query([f"ep=n{MAX_ASKED}"]), '</d>;rt="wm.d"', new)
+        with pytest.raises(Full):
+            await directory.put(beyond, new)
+        over.set()
+        await asyncio.gather(*moves)
+        await directory.put(beyond, new)
+    assert set(asked) == {old}  # where the record says, never where the request comes from
+
+
+async def test_asking_is_short(tmp_path: Path) -> None:
+    async with node("a") as emulator:
+        assert emulator.uri is not None
+        assert await answers_as(emulator.uri, "a")
+        assert not await answers_as(emulator.uri, "b")
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        base = f"coap://127.0.0.1:{sock.getsockname()[1]}"
+        assert not await answers_as(base, "a")
+        sock.setblocking(False)
+        datagrams = 0
+        with contextlib.suppress(BlockingIOError):
+            while sock.recv(64):
+                datagrams += 1
+        assert 2 <= datagrams <= 3
+    began_s = loop.time()
+    assert not await answers_as(base, "a")  # closed: the system says so
+    assert loop.time() - began_s < PATIENCE_ASKING_S
 
 
 @pytest.mark.slow
