@@ -25,7 +25,7 @@ from wasmote.adapters.bridge import SerialBridge
 from wasmote.adapters.coap import CoapClient, Delay, Progress, Silence, Traffic, Tuning
 from wasmote.adapters.validator import Validator
 from wasmote.errors import InputError, RefusedError, TrapError, UnansweredError, UnreachableError
-from wasmote.protocol import answers, links, messages, problem, values
+from wasmote.protocol import answers, fit, links, messages, problem, values
 from wasmote.protocol.answers import CallResult, Export, FunctionInfo, FunctionLink, Job, LogLine
 from wasmote.protocol.messages import Reply, Request
 from wasmote.protocol.push import PushRejected
@@ -84,7 +84,7 @@ class Node:
         self._bridge: SerialBridge | None = None
         self._coap: CoapClient | None = None
         self._known: dict[str, FunctionInfo] = {}
-        self._limits: dict[str, Any] | None = None  # of its validator, once it has been asked
+        self._device: dict[str, Any] | None = None  # `/d` as it was read last
 
     async def open(self) -> None:
         """Open what the target needs. A UDP node is not contacted yet; a serial one has answered. Raises
@@ -184,7 +184,7 @@ class Node:
             if there.sha256 == digest.digest():
                 reply = Reply(messages.CREATED if if_new else messages.CHANGED, etag=there.etag)
         if not reply.ok:
-            raise error_from_reply(reply, what, module=module)
+            raise error_from_reply(reply, what, module=module, device=self._device)
         after = self._counters()
         return Pushed(
             name=name,
@@ -199,17 +199,22 @@ class Node:
         )
 
     async def validate(self, module: bytes, *, name: str, validator: Validator) -> None:
-        """Ask this machine what the node's validator would say of the module; only the node's limits are asked of the
-        node, once. Raises RefusedError as push() does."""
-        if self._limits is None:
-            limits = (await self.device()).get("validate")
-            self._limits = limits if isinstance(limits, dict) else {}
-        most = self._limits.get("bytes")
-        if isinstance(most, int) and len(module) > most:
-            return  # the node says at the first block how much would fit
-        refused = validator.check(module, self._limits)
+        """Ask this machine what the node would say of the module: its validator, then what `/d` says for certain of
+        imports, quotas and memory (protocol/fit.py). Only `/d` is asked of the node, once, and again before a refusal,
+        for the node may have been flashed meanwhile. Raises RefusedError as push() does."""
+        known = self._device
+        device = known or await self.device()
+        refused = _foretold(module, device, validator)
+        if refused is not None and known is not None:
+            device = await self.device()
+            refused = _foretold(module, device, validator)
         if refused is not None:
-            raise error_from_problem(refused, f"'{name}' was not installed", module=module)
+            raise error_from_problem(refused, f"'{name}' was not installed", module=module, device=device)
+
+    @property
+    def described(self) -> Mapping[str, Any]:
+        """`/d` as it was read last; empty if it was not."""
+        return self._device or {}
 
     async def ls(self) -> list[FunctionLink]:
         """The functions on the node, in its order."""
@@ -217,7 +222,8 @@ class Node:
 
     async def device(self) -> dict[str, Any]:
         """`/d`: identity, limits and memory of the node (docs/PROTOCOL.md, 3.1)."""
-        return answers.cbor_map(await self._get(("d",), "the node's description"))
+        self._device = answers.cbor_map(await self._get(("d",), "the node's description"))
+        return self._device
 
     async def info(self, name: str) -> FunctionInfo:
         """What the node knows about a function. Raises RefusedError if there is none."""
@@ -481,6 +487,16 @@ def check_name(name: str, what: str = "function name") -> None:
 def _check_job(job_id: str) -> None:
     """Raises InputError unless a job may have this id: a client's, or the node's own for a call by POST."""
     check_name(job_id.removeprefix("."), "job id")
+
+
+def _foretold(module: bytes, device: Mapping[str, Any], validator: Validator) -> problem.Problem | None:
+    """What a node that describes itself so answers to a module that it cannot take."""
+    limits = device.get("validate")
+    limits = limits if isinstance(limits, Mapping) else {}
+    most = limits.get("bytes")
+    if isinstance(most, int) and len(module) > most:
+        return None  # the node says at the first block how much would fit
+    return validator.check(module, limits) or fit.misfit(module, device)
 
 
 def _call_body(

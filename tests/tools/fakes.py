@@ -171,6 +171,7 @@ class Functions:
         self.modules: dict[str, bytes] = {}
         self.jobs: dict[str, dict[str, object]] = {}
         self.limits: dict[str, int] = {}  # of its validator; without one as large as can be
+        self.device: dict[str, object] = {}  # what else its /d says
         self.special: Callable[[Seen], Answer | None] = lambda _seen: None
 
     def __call__(self, seen: Seen) -> Answer:
@@ -179,7 +180,7 @@ class Functions:
             return special
         match seen.method, seen.path:
             case 1, ("d",):
-                return Answer(0x45, cbor2.dumps({"validate": self.limits}), 60)
+                return Answer(0x45, cbor2.dumps({"validate": self.limits, **self.device}), 60)
             case 1, ("f", name) if name in EXPORTS:
                 default = name if len(EXPORTS[name]) == 1 else None
                 info = {

@@ -20,7 +20,7 @@ from fakes import Answer, Functions, ScriptedNode, Seen, problem, udp_server
 from wasmote.cli.main import run
 from wasmote.errors import ExitCode
 from wasmote.protocol.module import encode_unsigned, parse_module
-from wasmote.protocol.section import section_of
+from wasmote.protocol.section import Section, section_of, with_section
 
 PROTOCOL = Path(__file__).parents[2] / "docs" / "PROTOCOL.md"
 EMPTY_MODULE = b"\0asm\1\0\0\0"
@@ -419,6 +419,75 @@ def test_cli_push_refusals(
     result = cli("-t", uri, "push", wasm(small_module()))
     assert result.code == ExitCode.REFUSED
     assert text in result.err and "next:" in result.err
+
+
+def importing(module: str, name: str) -> bytes:
+    """(module (import MODULE NAME (func)))"""
+    names = b"".join(bytes([len(text)]) + text.encode() for text in (module, name))
+    body = b"\1" + names + b"\0\0"
+    return EMPTY_MODULE + b"\1\4\1\x60\0\0" + b"\2" + encode_unsigned(len(body)) + body
+
+
+IMPORTS_PUTS = "  module refused: this node does not offer an import of the module (4.22): env.puts"
+
+
+def test_cli_push_refuses_an_import_that_the_node_does_not_list(
+    cli: Cli, uri: str, functions: Functions, wasm: Callable[[bytes], Path]
+) -> None:
+    functions.device = {"imports": ["wasmote", "sys"]}
+    asked: list[tuple[int, tuple[str, ...]]] = []
+    functions.special = lambda seen: asked.append((seen.method, seen.path))
+    result = cli("-t", uri, "push", wasm(importing("env", "puts")))
+    assert result.code == ExitCode.REFUSED and IMPORTS_PUTS in result.err
+    assert "this node offers functions of the modules wasmote, sys" in result.err
+    assert asked == [(1, ("d",))]  # one round trip, and nothing was sent
+
+
+@pytest.mark.parametrize(
+    ("device", "words", "step"),
+    [
+        ({"imports": ["wasmote"]}, ("--no-check",), "`wasmote info` lists"),
+        ({"imports": ["wasmote"]}, ("--force",), "`wasmote info` lists"),
+        ({}, (), "`wasmote info` lists"),
+        ({"imports": ["wasmote", "env"]}, (), "this node offers functions of env, but not this one"),
+    ],
+)
+def test_cli_push_leaves_to_the_node_what_is_not_certain(
+    cli: Cli,
+    uri: str,
+    functions: Functions,
+    wasm: Callable[[bytes], Path],
+    device: dict[str, object],
+    words: tuple[str, ...],
+    step: str,
+) -> None:
+    functions.device = device
+    text, named = "this node does not offer an import of the module", {"import": ["env", "puts"]}
+    answer = problem(0x96, "module refused", text, reason="import", **named)
+    sent: list[bytes] = []
+
+    def refuse(seen: Seen) -> Answer | None:
+        if seen.method != 3:
+            return None
+        sent.append(seen.payload)
+        return answer
+
+    functions.special = refuse
+    result = cli("-t", uri, "push", wasm(importing("env", "puts")), *words)
+    assert result.code == ExitCode.REFUSED and IMPORTS_PUTS in result.err
+    assert step in result.err and "wasmote.input" not in result.err
+    assert len(sent) == 1
+
+
+def test_cli_push_says_that_the_node_cuts_the_fuel(
+    cli: Cli, uri: str, functions: Functions, wasm: Callable[[bytes], Path]
+) -> None:
+    functions.device = {"limits": {"fuel": 1000}}
+    greedy = with_section(small_module(), Section(fuel=1001))
+    result = cli("-t", uri, "push", wasm(greedy))
+    assert result.code == 0 and "thing asks for 1001 fuel a call; the node gives 1000 at most" in result.err
+    assert functions.modules["thing"] == greedy
+    assert "fuel" not in cli("-t", uri, "push", wasm(with_section(small_module(), Section(fuel=1000)))).err
 
 
 @pytest.mark.parametrize(

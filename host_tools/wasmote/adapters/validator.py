@@ -4,7 +4,8 @@
     refused = validator.check(module, device["validate"])     # a Problem as the node's 4.22, or None
 
 It says what a node with these limits says, in its words: malformed, invalid, limit, unsupported. What a node looks at
-afterwards (the `wasmote` section and its quotas, imports, memory, the start function) is not asked here.
+afterwards (the `wasmote` section and its quotas, imports, memory, the start function) is not asked here; see
+protocol/fit.py for what `/d` tells of that.
 """
 
 from __future__ import annotations
@@ -20,11 +21,10 @@ from wasmote.adapters import validator_build
 from wasmote.adapters.project import Project
 from wasmote.errors import MissingError
 from wasmote.protocol import messages
-from wasmote.protocol.problem import Problem
+from wasmote.protocol.problem import MODULE_REFUSED, Problem
 
 _PACKAGED = Path(__file__).resolve().parents[1] / "data" / validator_build.FILE_NAME
 _STACK_BYTES = 64 * 1024  # of the engine
-TITLE = "module refused"
 
 
 class Validator:
@@ -70,7 +70,7 @@ class Validator:
                     members[member] = value
             if larger and members["reason"] == "limit":
                 return None  # this node has larger tables than the tools: it may accept the module
-            return Problem(messages.UNPROCESSABLE, TITLE, self._text(self._call("text")), members)
+            return Problem(messages.UNPROCESSABLE, MODULE_REFUSED, self._text(self._call("text")), members)
 
     def _call(self, name: str, *args: int) -> int:
         return int(self._runtime.find_function(name)(*args))

@@ -13,6 +13,7 @@ from wasmote.cli.calls import size_text
 from wasmote.cli.node import hex_etag, open_node, run, time_text
 from wasmote.errors import InputError, RefusedError
 from wasmote.node import Pushed, Validator, check_name
+from wasmote.protocol.fit import fuel_cut
 
 
 @make_command()
@@ -20,7 +21,10 @@ from wasmote.node import Pushed, Validator, check_name
 @click.option("--name", help="The function's name on the node. Otherwise the module's own, or the file's.")
 @click.option("--bare", is_flag=True, help="Send a module without a `wasmote` section as it is.")
 @click.option(
-    "--no-check", is_flag=True, help="Do not validate it here first: let the node find what is wrong."
+    "--no-check",
+    "--force",
+    is_flag=True,
+    help="Do not look here first whether the node takes it: let the node find what is wrong.",
 )
 @click.option("--if-new", is_flag=True, help="Only if there is no function of this name.")
 @click.option("--if-match", metavar="ETAG", help="Only if what is there has this ETag (`wasmote info`).")
@@ -36,8 +40,9 @@ def command(
     """Install a function, or replace one while it is in use.
 
     An app (a folder with app.toml, or a name from wasm_apps) is compiled first. Before anything is sent, the node's own
-    validator looks at the module on this machine, with the limits of the node. A replacement answers from the next
-    call on; if it does not load, the old one goes on.
+    validator looks at the module on this machine, with the limits of the node, and what it imports and asks for is
+    compared with what the node says that it has. A replacement answers from the next call on; if it does not load, the
+    old one goes on.
     """
     if if_new and if_match is not None:
         raise InputError("--if-new and --if-match exclude each other", next_step="give one of them")
@@ -112,6 +117,9 @@ async def _push(
     async with open_node(session) as node:
         if validator is not None:
             await node.validate(module, name=name, validator=validator)
+            if cut := fuel_cut(module, node.described):
+                asked, most = cut
+                session.output.note(f"{name} asks for {asked} fuel a call; the node gives {most} at most")
         with session.output.progress(f"push {name}", total=len(module), unit="bytes") as bar:
             return await node.push(
                 module,

@@ -3,17 +3,21 @@ them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import cbor2
 
 from wasmote.protocol import messages
+from wasmote.protocol.imports import offered_by
 from wasmote.protocol.messages import Reply
 from wasmote.protocol.module import function_name
 
 ENTRY = "tag:wasmote,2026:p"
 _TITLE, _DETAIL = -1, -2
+MODULE_REFUSED = "module refused"  # the title of every 4.22 of a module
+_MANY = 12  # names that a sentence takes
 
 WASM_FLAGS = (
     "-mcpu=mvp+sign_ext+nontrapping_fptoint+bulk_memory+multivalue+mutable_globals"
@@ -140,8 +144,8 @@ def _from_map(code: int, title: str, document: object) -> Problem:
     )
 
 
-def next_step(problem: Problem) -> str:
-    """What the person can do, in one or two sentences."""
+def next_step(problem: Problem, device: Mapping[str, Any] | None = None) -> str:
+    """What the person can do, in one or two sentences. device: `/d` of the node, where it is at hand."""
     if problem.trap is not None:
         return after_trap(problem.trap) or "run the function locally with `wasmote run` to find the cause"
     by_code = {
@@ -157,7 +161,7 @@ def next_step(problem: Problem) -> str:
         " `wasmote jobs ID --cancel` ends it",
     }
     if problem.code == messages.UNPROCESSABLE:
-        return _after_invalid(problem)
+        return _after_invalid(problem, device or {})
     if problem.code == messages.TOO_LARGE:
         return _after_too_large(problem)
     # The tools ask for nothing else that a node of their version refuses.
@@ -189,16 +193,14 @@ def after_trap(kind: str) -> str:
     return steps.get(kind, "")
 
 
-def _after_invalid(problem: Problem) -> str:
-    missing = problem.import_name
-    if missing is not None:
-        return (
-            f"the node has no host function {missing} of this signature: functions may import wasmote.input,"
-            " wasmote.output, wasmote.log and wasmote.millis; remove the call, or link what it needs into the module"
-        )
+def _after_invalid(problem: Problem, device: Mapping[str, Any]) -> str:
+    if problem.import_name is not None:
+        return _after_import(problem, device)
     reason = problem.members.get("reason")
     if reason == "memory":
-        return f"the module wants more memory than the node has; compile it with {WASM_FLAGS}, or use `wasmote compile`"
+        beyond = _beyond(problem)
+        wants = f"{beyond}, in bytes of memory" if beyond else "more memory than the node has"
+        return f"the module wants {wants}; compile it with {WASM_FLAGS}, or use `wasmote compile`"
     if reason == "unsupported":
         return f"the module uses a feature that the node lacks; compile it with {WASM_FLAGS}, or use `wasmote compile`"
     if reason == "limit":
@@ -210,7 +212,34 @@ def _after_invalid(problem: Problem) -> str:
     return "build the module again with `wasmote compile`"
 
 
+def _after_import(problem: Problem, device: Mapping[str, Any]) -> str:
+    named = problem.members.get("import")
+    module, name = map(str, named) if isinstance(named, list | tuple) and len(named) == 2 else ("", "")
+    offered = offered_by(device)
+    if offered is None:
+        has = "`wasmote info` lists in `imports` the modules whose functions this node offers (docs/PROTOCOL.md, 7)"
+    elif module not in offered:
+        has = f"this node offers functions of the modules {', '.join(offered) or '(none)'} (docs/PROTOCOL.md, 7)"
+    elif (functions := offered[module]) is None:
+        has = f"this node offers functions of {module}, but not this one, or of another type (docs/PROTOCOL.md, 7)"
+    elif name in functions:
+        return f"on this node {module}.{name} is {functions[name]}: declare it so; wasm_apps/sdk has headers"
+    elif len(functions) > _MANY:
+        has = f"of {module} this node offers {len(functions)} other functions (docs/PROTOCOL.md, 7)"
+    else:
+        has = f"of {module} this node offers {', '.join(functions)}"
+    return f"{has}: remove the call of {problem.import_name}, or link what it needs into the module"
+
+
+def _beyond(problem: Problem) -> str:
+    """Of a problem that the tools found in `/d`: what is asked for and what there is."""
+    need, most = problem.members.get("need"), problem.members.get("most")
+    return "" if need is None or most is None else f"{need}, and the node gives {most} at most"
+
+
 def _after_limit(problem: Problem) -> str:
+    if problem.detail.startswith("asks for") and (beyond := _beyond(problem)):
+        return f"it asks for {beyond}: ask for less in the app's app.toml"
     if problem.detail.startswith("asks for"):
         return "`wasmote info` shows the limits of the node: ask for less in the app's app.toml"
     if "index" in problem.members:
@@ -221,6 +250,12 @@ def _after_limit(problem: Problem) -> str:
 
 
 def _after_too_large(problem: Problem) -> str:
+    most = problem.members.get("most")
+    if most is not None:
+        return (
+            f"it needs {problem.members.get('need')} bytes at least, and the node has {most} for all functions: lower"
+            " `heap` and `stack` in the app's app.toml, export `__heap_base` if it does not, or make it smaller"
+        )
     need, free = problem.members.get("need"), problem.members.get("free")
     sizes = f"it needs {need} bytes and {free} are free: " if need is not None and free is not None else ""
     return f"{sizes}remove a function (`wasmote rm NAME`) or make this one smaller; `wasmote info` shows the limits"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from wasmote.errors import ApplicationError, RefusedError, TrapError, WasmoteError
 from wasmote.protocol import messages, problem
@@ -11,10 +12,16 @@ from wasmote.protocol.module import function_name
 
 
 def error_from_reply(
-    reply: Reply, what: str, *, module: bytes | None = None, steps: Mapping[int, str] | None = None
+    reply: Reply,
+    what: str,
+    *,
+    module: bytes | None = None,
+    steps: Mapping[int, str] | None = None,
+    device: Mapping[str, Any] | None = None,
 ) -> WasmoteError:
     """The error that an error reply stands for. what: what did not happen, in a few words; module: the body that
-    was sent; steps: what a person can do, by code, where the request knows better than the reply."""
+    was sent; steps: what a person can do, by code, where the request knows better than the reply; device: `/d` of the
+    node, where it is at hand."""
     found = problem.decode(reply)
     if reply.code == messages.TOO_LARGE and module is not None:
         size_bytes = len(module)
@@ -26,7 +33,7 @@ def error_from_reply(
             found = problem.Problem(
                 found.code, found.title, f"{found.detail} ({size_bytes} bytes{fits})", found.members
             )
-    return error_from_problem(found, what, module=module, steps=steps)
+    return error_from_problem(found, what, module=module, steps=steps, device=device)
 
 
 def error_from_problem(
@@ -35,10 +42,11 @@ def error_from_problem(
     *,
     module: bytes | None = None,
     steps: Mapping[int, str] | None = None,
+    device: Mapping[str, Any] | None = None,
 ) -> WasmoteError:
     """The error that a problem document stands for: the application's, a trap, or a refusal. module: what was refused,
-    where that is a module."""
-    step = (steps or {}).get(found.code) or problem.next_step(found)
+    where that is a module. device: as above."""
+    step = (steps or {}).get(found.code) or problem.next_step(found, device)
     details = {"code": found.code_text, "title": found.title, "detail": found.detail, **found.members}
     cause = f"{found.text_of(module)} ({found.code_text})"
     if module is not None and isinstance(function := found.members.get("index"), int):
