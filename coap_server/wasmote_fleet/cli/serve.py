@@ -38,7 +38,11 @@ from wasmote_fleet.server.wasmiot import MAX_NODE_PORTS, WasmiotSettings
 )
 @data_option
 @click.option(
-    "--name", default=default_name, metavar="NAME", help="This server among others; otherwise the machine's."
+    "--name",
+    default=default_name,
+    metavar="NAME",
+    help="This server among others; otherwise the machine's name. Behind it come 8 hexadecimal digits, others at each "
+    "start.",
 )
 @click.option(
     "--beat",
