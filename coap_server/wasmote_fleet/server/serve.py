@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -228,7 +229,7 @@ async def _housekeeping(
     engine: Engine, repository: Repository, deployments: Deployments, log: Callable[[str], None]
 ) -> None:
     """Of several servers, one at a time does it."""
-    holder = f"{socket.gethostname()}-{id(engine)}"
+    holder = f"{socket.gethostname()}-{secrets.token_hex(8)}"
 
     async def pinned(digest: str) -> bool:
         return await deployments.pinned(digest) or await wasmiot_records.holds(engine, digest)
