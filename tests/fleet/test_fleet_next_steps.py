@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,4 +89,12 @@ def test_a_server_that_wants_a_key(tmp_path: Path, capsys: pytest.CaptureFixture
     capsys.readouterr()
     with fleet_server(data, "--http", "0.0.0.0:0") as running:
         assert run(["fleet", "nodes", "--server", running.http]) == ExitCode.REFUSED
-    assert "--key" in capsys.readouterr().err
+        assert "--key" in capsys.readouterr().err
+        # Beside a server keys can be listed, but not changed.
+        assert run(["--json", "fleet", "keys", "list", "--data", str(data)]) == ExitCode.OK
+        (key,) = json.loads(capsys.readouterr().out)
+        assert key["role"] == "read"
+        assert run(["fleet", "keys", "add", "call", "--data", str(data)]) == ExitCode.LOCAL
+        assert "stop the server, make the key, and start it again" in capsys.readouterr().err
+        assert run(["fleet", "keys", "rm", key["id"], "--data", str(data)]) == ExitCode.LOCAL
+        assert "stop the server, remove the key, and start it again" in capsys.readouterr().err

@@ -25,7 +25,7 @@ def command() -> None:
     """Keys for HTTP at other addresses than loopback.
 
     Roles: read looks, call also calls functions, deploy also changes the fleet. The commands open the data themselves:
-    a server on the same SQLite file must be stopped for it.
+    to make or remove a key, a server on the same SQLite file must be stopped.
     """
 
 
@@ -35,7 +35,7 @@ def command() -> None:
 @data_option
 def add(session: Session, role: str, label: str, data: str) -> None:
     """Make a key and print it, this once: only its hash is kept."""
-    key = _with_keys(data, lambda keys: keys.add(Role[role.upper()], label=label))
+    key = _with_keys(data, lambda keys: keys.add(Role[role.upper()], label=label), "make the key")
     session.output.emit({"key": key, "role": role, "label": label}, key)
 
 
@@ -45,7 +45,7 @@ def list_keys(session: Session, data: str) -> None:
     """List the keys, without their secrets."""
     rows = [
         {"id": key.id, "role": key.role.word, "label": key.label, "made_at": key.made_at}
-        for key in _with_keys(data, lambda keys: keys.list())
+        for key in _with_keys(data, lambda keys: keys.list(), "list the keys", look_only=True)
     ]
     session.output.table(
         rows,
@@ -59,7 +59,7 @@ def list_keys(session: Session, data: str) -> None:
 @data_option
 def rm(session: Session, key_id: str, data: str) -> None:
     """Make a key worthless. ID is what the list shows: the middle part of the key."""
-    if not _with_keys(data, lambda keys: keys.remove(key_id)):
+    if not _with_keys(data, lambda keys: keys.remove(key_id), "remove the key"):
         raise InputError(f"there is no key {key_id}", next_step="`wasmote fleet keys list` shows them")
     session.output.emit({"removed": key_id}, f"removed {key_id}")
 
@@ -68,11 +68,18 @@ for _name, _command in (("add", add), ("list", list_keys), ("rm", rm)):
     command.add_command(_command, _name)
 
 
-def _with_keys(data: str, work: Callable[[Keys], Awaitable[T]]) -> T:
+def _with_keys(data: str, work: Callable[[Keys], Awaitable[T]], what: str, *, look_only: bool = False) -> T:
+    """what: the work, for a person. look_only: it changes nothing, so it can be done beside a server."""
+
     async def run() -> T:
         if "://" not in data:
             await asyncio.to_thread(Path(data).parent.mkdir, parents=True, exist_ok=True)
-        engine = await open_engine(data)
+        try:
+            engine = await open_engine(data)
+        except DataInUse:
+            if not look_only:
+                raise
+            engine = await open_engine(data, look_only=True)
         try:
             return await work(Keys(engine))
         finally:
@@ -82,5 +89,5 @@ def _with_keys(data: str, work: Callable[[Keys], Awaitable[T]]) -> T:
         return asyncio.run(run())
     except DataInUse as error:
         raise LocalError(
-            error.message, cause=error.cause, next_step="stop the server, make the key, and start it again"
+            error.message, cause=error.cause, next_step=f"stop the server, {what}, and start it again"
         ) from None

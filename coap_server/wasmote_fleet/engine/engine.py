@@ -67,10 +67,10 @@ class Engine:
         await self._driver.close()
 
 
-async def open_engine(location: str, *, clock: Clock | None = None) -> Engine:
+async def open_engine(location: str, *, clock: Clock | None = None, look_only: bool = False) -> Engine:
     """The engine at a file (made if it is not there: SQLite) or a NATS server (nats://host:port, several separated by
-    commas; #NAME behind it keeps fleets that share a server apart). Raises DataInUse, DataUnusable,
-    EngineUnavailable, MissingError."""
+    commas; #NAME behind it keeps fleets that share a server apart). look_only: to read a file that another process has
+    open; a NATS server is for many anyway. Raises DataInUse, DataUnusable, EngineUnavailable, MissingError."""
     clock = clock or SystemClock()
     if "://" in location:
         if not location.startswith(("nats://", "tls://")):
@@ -87,4 +87,4 @@ async def open_engine(location: str, *, clock: Clock | None = None) -> Engine:
         return await Engine.start(await JetStreamDriver.open(location, clock), clock)
     from wasmote_fleet.engine.sqlite.driver import SqliteDriver
 
-    return await Engine.start(await SqliteDriver.open(Path(location), clock), clock)
+    return await Engine.start(await SqliteDriver.open(Path(location), clock, look_only=look_only), clock)

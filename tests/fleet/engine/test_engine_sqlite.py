@@ -33,6 +33,23 @@ async def test_one_process_has_the_file(tmp_path: Path) -> None:
     await (await open_engine(location)).close()
 
 
+async def test_another_process_may_look(tmp_path: Path) -> None:
+    location = str(tmp_path / "fleet #1?.db")
+    for _ in range(2):  # nor does that make a file
+        with pytest.raises(DataUnusable, match="cannot use"):
+            await open_engine(location, look_only=True)
+    engine = await open_engine(location)
+    await engine.kv.put("a/b", b"1")
+    looking = await open_engine(location, look_only=True)
+    await engine.kv.put("a/c", b"2")
+    assert [entry.value for entry in await looking.kv.entries("a/")] == [b"1", b"2"]
+    with pytest.raises(EngineError, match="cannot write"):
+        await looking.kv.put("a/b", b"3")
+    await looking.close()
+    await engine.kv.put("a/b", b"4")  # nothing is held
+    await engine.close()
+
+
 async def test_other_files_are_refused(tmp_path: Path) -> None:
     text = tmp_path / "text.db"
     text.write_text("no database, but long enough to have a header " * 10)

@@ -73,9 +73,9 @@ CREATE TABLE log_trimmed (log TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT
 
 class Database:
     """Create it with open(). Operations are functions of a connection; they run in another thread, and must not keep
-    the connection."""
+    the connection. lock: None to look only."""
 
-    def __init__(self, path: Path, clock: Clock, lock: FileLock) -> None:
+    def __init__(self, path: Path, clock: Clock, lock: FileLock | None) -> None:
         self.path = path
         self.clock = clock
         self._lock = lock
@@ -87,10 +87,10 @@ class Database:
         self._rung: set[str] = set()
         self._bells: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="sqlite-read")
-        self._write = _connect(path)
+        self._write = _connect(path, look_only=lock is None)
         try:
-            _prepare(self._write, path)
-            self._read = _connect(path)
+            _prepare(self._write, path, look_only=lock is None)
+            self._read = _connect(path, look_only=lock is None)
             self._read.execute("PRAGMA query_only = 1")
         except BaseException:
             self._write.close()
@@ -99,12 +99,15 @@ class Database:
         self._writer.start()
 
     @classmethod
-    async def open(cls, path: Path, clock: Clock) -> Database:
-        """Open the file, or make it. Raises DataInUse, DataUnusable."""
+    async def open(cls, path: Path, clock: Clock, *, look_only: bool = False) -> Database:
+        """Open the file, or make it. look_only: beside a process that has it open; every write fails. Raises DataInUse,
+        DataUnusable."""
+        lock: FileLock | None = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(f"{path}.lock", timeout=0)
-            lock.acquire()
+            if not look_only:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                lock = FileLock(f"{path}.lock", timeout=0)
+                lock.acquire()
         except Timeout:
             raise DataInUse(
                 f"{path} is in use",
@@ -120,14 +123,16 @@ class Database:
         try:
             return cls(path, clock, lock)
         except sqlite3.Error as err:
-            lock.release()
+            if lock is not None:
+                lock.release()
             raise DataUnusable(
                 f"cannot use {path}",
                 cause=str(err),
                 next_step="check that it is a file of this program, and that you may write there; or give another one",
             ) from None
         except BaseException:
-            lock.release()
+            if lock is not None:
+                lock.release()
             raise
 
     async def write(self, operation: Operation[T]) -> T:
@@ -135,6 +140,12 @@ class Database:
         and its own changes are undone. Cancelled before it began, it does not run."""
         if self._closing:
             raise _closed(self.path)
+        if self._lock is None:
+            raise EngineError(
+                f"cannot write to {self.path}",
+                cause="it was opened to look only",
+                next_step="stop the process that has it open, and open it as that one did",
+            )
         future: asyncio.Future[T] = self._loop.create_future()
         self._waiting.put((future, operation))
         return await future
@@ -183,7 +194,8 @@ class Database:
         self._ring_now(set(self._bells))
         self._read.close()
         self._write.close()
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     # ---- the writer's thread ----
 
@@ -250,20 +262,27 @@ class Database:
                 bell.set()
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, *, look_only: bool) -> sqlite3.Connection:
     # Autocommit: transactions are begun and ended here, not by the module. One thread at a time uses a connection.
-    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+    return sqlite3.connect(
+        path.absolute().as_uri() + ("?mode=ro" if look_only else ""),
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
-    # Every commit waits for the disk: what is acknowledged survives a power cut.
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA fullfsync = 1")  # on macOS fsync alone does not reach the disk
+def _prepare(connection: sqlite3.Connection, path: Path, *, look_only: bool) -> None:
+    if not look_only:
+        connection.execute("PRAGMA journal_mode = WAL")
+        # Every commit waits for the disk: what is acknowledged survives a power cut.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA fullfsync = 1")  # on macOS fsync alone does not reach the disk
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if (application, version, tables) == (0, 0, 0):
+    if (application, version, tables) == (0, 0, 0) and not look_only:
         connection.executescript(
             f"BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;"
         )

@@ -20,15 +20,15 @@ from wasmote_fleet.engine.sqlite.queue import SqliteQueue
 class SqliteDriver:
     """A Driver. Use open()."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, *, look_only: bool) -> None:
         self._db = db
         self._calls = LocalCalls(db.clock)
-        self._expiry = asyncio.create_task(expire_keys(db), name="expire keys")
+        self._expiry = None if look_only else asyncio.create_task(expire_keys(db), name="expire keys")
 
     @classmethod
-    async def open(cls, path: Path, clock: Clock) -> SqliteDriver:
-        """Raises DataInUse, DataUnusable."""
-        return cls(await Database.open(path, clock))
+    async def open(cls, path: Path, clock: Clock, *, look_only: bool = False) -> SqliteDriver:
+        """look_only: as Database.open. Raises DataInUse, DataUnusable."""
+        return cls(await Database.open(path, clock, look_only=look_only), look_only=look_only)
 
     async def bucket(self, name: str) -> KeyValue:
         return SqliteBucket(self._db, check_name(name, "bucket"))
@@ -54,7 +54,8 @@ class SqliteDriver:
 
     async def close(self) -> None:
         await self._calls.close()
-        self._expiry.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._expiry
+        if self._expiry is not None:
+            self._expiry.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._expiry
         await self._db.close()
