@@ -32,7 +32,7 @@ from wasmote_fleet.cli.demo_load import CALLERS, call_chain, expected, load
 from wasmote_fleet.cli.rollout import end_of
 
 CHIP = "netduinoplus2"
-BEAT_S = 1.0  # faster than a server's own 5 s, so that a death is noticed while somebody looks on
+BEAT_S = 1.0  # of the node that will die: faster than a server's own 5 s, so that somebody can look on
 CALLS = 200  # before the kill, after the functions have moved, and again when all is as it was
 ID, CHAIN = "demo", "fingerprint"
 PATH = ("deployments", ID, "chains", CHAIN)
@@ -47,13 +47,14 @@ class DemoFailed(WasmoteError):
 
 @dataclass
 class Demo:
-    """What the stages share. alpha, beta: host nodes; chip: the name of the third node."""
+    """What the stages share. alpha, beta: host nodes; chip: the name of the third node; modules: of STEPS."""
 
     session: Session
     server: Server
     alpha: HostNode
     beta: HostNode
     chip: str
+    modules: dict[str, bytes]
     rows: list[dict[str, str]] = field(default_factory=list)
 
     def called(self, node: str) -> str:
@@ -90,10 +91,11 @@ async def _demo(session: Session) -> list[dict[str, str]]:
 async def _started(session: Session) -> AsyncIterator[Demo]:
     """A server and three nodes, once the server has heard of each."""
     (host, host_image), (board, image) = _built(session, "host"), _built(session, CHIP)
+    modules = {name: apps.load(app).data for name, app in STEPS.items()}
     began_s = time.monotonic()
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wasmote-demo-")))
-        running = await stack.enter_async_context(server(folder, "--beat", str(BEAT_S)))
+        running = await stack.enter_async_context(server(folder))
         session.output.note(f"the server answers at {running.http}, and nodes register at {running.coap}")
         alpha, beta = [
             await stack.enter_async_context(HostNode(host, host_image, ep, running.coap))
@@ -106,7 +108,8 @@ async def _started(session: Session) -> AsyncIterator[Demo]:
             return states(await running.nodes()) == wanted
 
         await until("all nodes have registered", all_up)
-        demo = Demo(session, running, alpha, beta, chip_ep)
+        await asyncio.to_thread(running.client().request, "PATCH", "nodes", alpha.ep, json={"beat_s": BEAT_S})
+        demo = Demo(session, running, alpha, beta, chip_ep, modules)
         came_out = "alpha, beta and the chip behind its serial line registered themselves"
         demo.row("start a server and three nodes", came_out, time.monotonic() - began_s)
         yield demo
@@ -123,7 +126,6 @@ async def _deploy(demo: Demo) -> None:
     """words runs on both host nodes at a time, digest on one of them, check on the chip."""
     began_s = time.monotonic()
     client = demo.server.client()
-    modules = {name: apps.load(app).data for name, app in STEPS.items()}
     hosts = [demo.alpha.ep, demo.beta.ep]
     spec = {
         "id": ID,
@@ -136,7 +138,7 @@ async def _deploy(demo: Demo) -> None:
     }
 
     def apply() -> None:
-        for name, module in modules.items():
+        for name, module in demo.modules.items():
             client.request("PUT", "functions", name, data=module, content_type="application/wasm")
         client.request("PUT", "deployments", ID, json=spec)
 
