@@ -94,7 +94,8 @@ class Gateway:
             if self._asked:
                 self._idle.clear()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._idle.wait(), STOPPING_S)
+                    async with asyncio.timeout(STOPPING_S):
+                        await self._idle.wait()
         finally:
             await self._stack.aclose()
 
@@ -175,13 +176,19 @@ class Gateway:
                 return await self._ask(server, work, left_s())
             except NotHere:
                 # Nothing ran. What this server knows is about to change.
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._registry.news(), min(left_s(), _LOOK_S))
+                await self._news(min(left_s(), _LOOK_S))
             except Lost:
                 maybe_ran = True
                 if not (work.repeatable or await self._may_be_repeated(work, left_s())):
                     raise
                 await asyncio.sleep(min(left_s(), _AGAIN_S))
+
+    async def _news(self, wait_s: float) -> None:
+        """Until the registry has news, or wait_s have passed. Not by wait_for: who is cancelled at the moment when news
+        comes is cancelled."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._registry.news()
 
     async def _who(self, work: Work, wait_s: float, maybe_ran: bool) -> str:
         """The server that speaks with the node. Raises UnreachableError, or UnansweredError, if there is none in
@@ -195,8 +202,7 @@ class Gateway:
                         raise _nobody(work, "it left the fleet", maybe_ran)
                     if view.server and (view.server != own or self._registry.speaks_with(work.node)):
                         return view.server
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._registry.news(), _LOOK_S)
+                    await self._news(_LOOK_S)
         except TimeoutError:
             raise _nobody(work, f"no server speaks with it for {wait_s:.1f} s", maybe_ran) from None
 
