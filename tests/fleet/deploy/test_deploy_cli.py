@@ -83,6 +83,10 @@ def test_deploy_publishes_what_is_beside_the_file_shows_it_and_removes_it(
     assert done["progress"]["phase"] == "ready"
     on = {(one["function"], one["node"]) for one in done["progress"]["nodes"]}
     assert on == {("fib", "b"), ("square", "a"), ("square", "b")}
+    # As the OpenAPI document has them, and nothing beside it.
+    assert all(
+        set(one) == {"node", "function", "state", "sha256", "cause"} for one in done["progress"]["nodes"]
+    )
     listed = answer(server, "deployments")
     assert [(one["id"], one["progress"]["phase"]) for one in listed] == [("flood", "ready")]
     assert answer(server, "call", "b", "fib", "20")["value"] == 6765

@@ -164,7 +164,7 @@ def _deployment_json(deployment: Deployment) -> dict[str, Any]:
 def progress_json(progress: Progress, *, nodes: bool = True) -> dict[str, Any]:
     """How far it is, for a client."""
     raw = asdict(progress)
-    raw["nodes"] = [{**node, "sha256": node.pop("digest")} for node in raw["nodes"]]
+    raw["nodes"] = [{"sha256": node.pop("digest"), **node} for node in raw["nodes"]]
     if not nodes:
         del raw["nodes"]
     return raw | {"settled": progress.settled}
