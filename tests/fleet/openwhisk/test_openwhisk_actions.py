@@ -144,13 +144,20 @@ def test_invocations(whisk: Whisk) -> None:
         ("words", {}, 502, "action developer error", "did not produce a valid JSON response: just words"),
         ("list", {}, 502, "action developer error", "did not produce a valid JSON response: [1,2]"),
         ("silent", {}, 502, "action developer error", "did not produce a valid JSON response."),
-        ("trap", {}, 502, "action developer error", "unreachable"),
+        ("trap", {}, 502, "action developer error", "'does-trap' failed: trap 'unreachable' in 'does-trap'"),
         ("status", {}, 502, "application error", "418"),
         ("add", {"args": [1.5, 2]}, 200, "success", {"result": 3.5}),
         ("add", {"args": [1]}, 502, "application error", "takes 2 numbers, and 'args' has 1"),
         ("add", {"args": "1 2"}, 502, "application error", "is no list"),
         ("add", {"args": [True, 2]}, 502, "application error", "neither a number nor a text"),
-        ("add", {"args": ["much", 2]}, 502, "application error", "much"),
+        (
+            "add",
+            {"args": ["much", 2]},
+            502,
+            "application error",
+            "'does-add': argument 1 (f64): 'much' is not",
+        ),
+        ("pair", {"args": []}, 502, "application error", "takes 1 number, and 'args' has 0"),
         ("product", {"args": ["3037000500", 3]}, 200, "success", {"result": 9111001500}),
         ("product", {"args": [3037000499, 3037000499]}, 200, "success", {"result": "9223372030926249001"}),
         ("pair", {"args": [1]}, 200, "success", {"result": [1, 2]}),
@@ -179,7 +186,7 @@ def test_numbers_by_name(whisk: Whisk) -> None:
     whisk.made("actions", "sum", {"annotations": pairs(parameter_names="x, y")})
     assert whisk.result("sum", {"x": 1, "y": 2}) == {"result": 3}
     wrong = wasm("add", annotations=pairs(parameter_names=["a"]))
-    is_error(whisk("PUT", "actions/sum?overwrite=true", wrong), 400, "has 1 names, and 'add' takes 2 numbers")
+    is_error(whisk("PUT", "actions/sum?overwrite=true", wrong), 400, "has 1 name, and 'add' takes 2 numbers")
 
 
 def test_time_limit(whisk: Whisk) -> None:
@@ -197,7 +204,16 @@ def test_a_wait_that_ends(whisk: Whisk) -> None:
     assert done.status_code == 202 and set(done.json()) == {"activationId"}
     id = done.json()["activationId"]
     is_error(whisk("GET", f"activations/{id}"), 404, "does not exist")  # it runs
-    assert "out of fuel" in whisk.activation(id)["response"]["result"]["error"]
+    said = whisk.activation(id)["response"]["result"]["error"]
+    assert said.startswith("'long' failed: trap 'fuel' in 'long'") and "out of fuel" in said
+    assert "Raise `fuel` in its module's section `wasmote` and update the action if" in said
+
+
+def test_no_node_for_it(whisk: Whisk) -> None:
+    nowhere = wasm("add", annotations=pairs(nodes=["nobody"]))
+    refused = whisk("PUT", "actions/nowhere", nowhere)
+    is_error(refused, 400, "'nowhere' was not admitted: no place for it: 0 of 1 nodes fit: nobody")
+    assert "(its annotations `count`, `labels`, `nodes`)" in refused.json()["error"]
 
 
 def test_created_again(whisk: Whisk) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from wasmote.errors import WasmoteError
+from wasmote.errors import UnansweredError, WasmoteError
 from wasmote.protocol.answers import CallResult
 from wasmote_fleet.compat.openwhisk import jsons
 from wasmote_fleet.compat.openwhisk.bodies import (
@@ -44,6 +44,12 @@ from wasmote_fleet.repository import ModuleInfo
 FUNCTION = "main"  # what an action's deployment calls its only function
 DEPLOYMENT_PREFIX = "ow-"
 _INTERNAL = "wasmote"  # the member of a kept action that no client sees
+# What those are told to do who have an app and a deployment, and what who has an action does.
+_STEPS = (
+    ("in the app's app.toml", "in its module's section `wasmote` and update the action"),
+    ("(`count`, `where`, `nodes`)", "(its annotations `count`, `labels`, `nodes`)"),
+)
+_UNANSWERED = "Invoke it again if running it twice does no harm"
 _NODE_NAMES = re.compile(r"[\s,]+")
 
 
@@ -155,6 +161,28 @@ class Action:
     def deployment(self) -> str:
         return deployment_id(self.name)
 
+    @property
+    def on_node(self) -> str:
+        """What nodes call its function."""
+        return f"{_slug(self.name.name, 18)}-{self.digest[:12]}"
+
+    def in_its_words(self, error: WasmoteError) -> str:
+        """What the fleet says of its function, and what to do about it, for who knows only the action. In one line."""
+        name, export = f"'{self.name.short}'", self.export.name
+        text = str(error).replace(f"{self.on_node}/{export}", name).replace(f"'{self.on_node}'", name)
+        text = text.replace(self.on_node, name).replace(f"'{self.deployment}'", name)
+        text = text.replace(f"no place for {FUNCTION}", "no place for it")
+        if text.startswith(f"{FUNCTION}/{export}"):
+            text = name + text.removeprefix(f"{FUNCTION}/{export}")
+        if isinstance(error, UnansweredError):
+            return f"{text}. {_UNANSWERED}"
+        if not error.next_step:
+            return text
+        step = error.next_step
+        for theirs, ours in _STEPS:
+            step = step.replace(theirs, ours)
+        return f"{text}. {step[0].upper()}{step[1:]}"
+
     def as_json(self, *, code: str | None = None) -> Doc:
         """As clients get it. code: base64, for who asks for it."""
         doc = {key: value for key, value in self.doc.items() if key != _INTERNAL}
@@ -191,6 +219,11 @@ def _slug(text: str, most: int) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "-", text)[:most]
 
 
+def counted(count: int, thing: str) -> str:
+    """`1 number`, `2 numbers`."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
 def placement(annotations: KeyValues) -> Placement:
     """What the annotations `nodes`, `count` and `labels` ask for. Raises Rejected."""
     found = as_map(annotations)
@@ -221,8 +254,8 @@ def parameter_names(annotations: KeyValues, export: ExportFacts) -> list[str] | 
         raise bad_request("The annotation 'parameter-names' is a list of names.")
     if export.kind == "numbers" and len(names) != len(export.params):
         raise bad_request(
-            f"The annotation 'parameter-names' has {len(names)} names, and '{export.name}' takes"
-            f" {len(export.params)} numbers."
+            f"The annotation 'parameter-names' has {counted(len(names), 'name')}, and '{export.name}' takes"
+            f" {counted(len(export.params), 'number')}."
         )
     if len(set(names)) != len(names):
         raise bad_request("The annotation 'parameter-names' has a name twice.")
@@ -389,11 +422,12 @@ class Actions:
 
     async def _deploy(self, action: Action) -> None:
         wanted = placement(action.annotations)
-        on_node = f"{_slug(action.name.name, 18)}-{action.digest[:12]}"
         try:
-            await self._fleet.deploy(action.deployment, action.deployment, action.digest, on_node, wanted)
+            await self._fleet.deploy(
+                action.deployment, action.deployment, action.digest, action.on_node, wanted
+            )
         except WasmoteError as error:
-            raise bad_request(f"The action was not deployed: {_text(error)}") from None
+            raise bad_request(f"The action was not deployed: {action.in_its_words(error)}") from None
 
     async def _check_sequence(self, name: Name, components: tuple[Name, ...]) -> None:
         """Components are there, do not lead back to name, and are not too many. Raises Rejected."""

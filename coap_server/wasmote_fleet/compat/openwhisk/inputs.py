@@ -24,7 +24,7 @@ from wasmote.errors import (
 from wasmote.protocol import values
 from wasmote.protocol.answers import CallResult
 from wasmote_fleet.compat.openwhisk import jsons
-from wasmote_fleet.compat.openwhisk.actions import Action, ExportFacts, parameter_names
+from wasmote_fleet.compat.openwhisk.actions import Action, ExportFacts, counted, parameter_names
 from wasmote_fleet.compat.openwhisk.activations import (
     APPLICATION_ERROR,
     DEVELOPER_ERROR,
@@ -97,7 +97,7 @@ def input_of(action: Action, args: dict[str, Any]) -> Numbers | bytes:
             )
         if len(given) != len(export.params):
             raise MissingArgument(
-                f"'{export.name}' takes {len(export.params)} numbers, and 'args' has {len(given)}",
+                f"'{export.name}' takes {counted(len(export.params), 'number')}, and 'args' has {len(given)}",
                 cause="the action has no annotation 'parameter-names'",
                 next_step="give them in order as 'args', or name them by 'parameter-names'",
             )
@@ -150,7 +150,7 @@ def _bytes_outcome(action: Action, output: bytes) -> Outcome:
 
 def outcome_of_error(action: Action, error: WasmoteError) -> Outcome:
     """What a call that gave no result is recorded as."""
-    text = f"{error}. {error.next_step}" if error.next_step else str(error)
+    text = action.in_its_words(error)
     if code_res(action) and (found := _code_res(error)) is not None:
         return success({"code": 500, "res": found, "message": text})
     if isinstance(error, ApplicationError):

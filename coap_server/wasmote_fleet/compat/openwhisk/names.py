@@ -39,6 +39,11 @@ class Name:
         return f"{self.path}/{self.name}"
 
     @property
+    def short(self) -> str:
+        """`package/name`, or `name` in the default package."""
+        return f"{self.package}/{self.name}" if self.package else self.name
+
+    @property
     def key(self) -> str:
         """The end of its key in the engine."""
         return f"{key_part(self.package or DEFAULT_PACKAGE)}/{key_part(self.name)}"
