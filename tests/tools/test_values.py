@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import struct
 
@@ -11,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wasmote.protocol.values import (
+    MAX_DIGITS,
     ArgumentError,
     ResultError,
     decode_cells,
     decode_results,
     encode_arguments,
     encode_cells,
+    json_integer,
     parse_arguments,
     signature_text,
     to_json,
@@ -206,3 +209,11 @@ def test_values_signature() -> None:
     assert signature_text(["i32", "i64"], ["f32"]) == "(i32, i64) -> f32"
     assert signature_text([], []) == "()"
     assert signature_text([], ["i32", "i32"]) == "() -> (i32, i32)"
+
+
+def test_values_whole_numbers_of_json() -> None:
+    assert json.loads("[-12, 9007199254740993]", parse_int=json_integer) == [-12, 9007199254740993]
+    longest = "-" + "9" * MAX_DIGITS
+    assert json.loads(longest, parse_int=json_integer) == int(longest)
+    with pytest.raises(ValueError, match="a number has 641 digits, and at most 640 are read"):
+        json.loads(longest + "9", parse_int=json_integer)

@@ -16,6 +16,7 @@ from wasmote.adapters import apps
 from wasmote.cli.base import Session
 from wasmote.cli.base import command as base_command
 from wasmote.errors import ExitCode, InputError, RefusedError, UnansweredError, WasmoteError
+from wasmote.protocol.values import json_integer
 from wasmote_fleet.cli.client import Client, server_options
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -239,7 +240,7 @@ def _object(pairs: tuple[tuple[str, str], ...], file: Any) -> dict[str, Any]:
     found: Any = {}
     if file is not None:
         try:
-            found = json.loads(file.read())
+            found = json.loads(file.read(), parse_int=json_integer)
         except ValueError as error:
             raise InputError(f"{file.name} is no JSON", cause=str(error), next_step="correct it") from None
         if not isinstance(found, dict):

@@ -11,6 +11,7 @@ from typing import Any
 
 from wasmote.errors import InputError
 from wasmote.protocol.section import NAME_MAX_BYTES, is_function_name
+from wasmote.protocol.values import json_integer
 from wasmote_fleet.deploy.spec import (
     ALL,
     MAX_COUNT,
@@ -88,12 +89,21 @@ def load_toml(text: str, source: str) -> dict[str, Any]:
         raise SpecError(
             source, line, "", "this is no TOML", cause=why, next_step="correct that line"
         ) from None
+    except ValueError:  # which tomllib lets through from int()
+        raise SpecError(
+            source,
+            None,
+            "",
+            "this cannot be read",
+            cause="a whole number in it has thousands of digits",
+            next_step="no deployment needs such a number: correct it",
+        ) from None
 
 
 def load_json(text: str, source: str) -> dict[str, Any]:
     """Raises SpecError."""
     try:
-        value = json.loads(text, object_pairs_hook=_once)
+        value = json.loads(text, object_pairs_hook=_once, parse_int=json_integer)
         if re.search(r"\\u[dD][89a-fA-F]", text):
             json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except json.JSONDecodeError as error:

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 
 import cbor2
 
+MAX_DIGITS = 640  # of a whole number in JSON; Python reads so many however it is set up
+
 Value = int | float
 Argument = int | float | str
 
@@ -25,6 +27,14 @@ _FLOAT_WORDS = {
     "inf": math.inf, "+inf": math.inf, "-inf": -math.inf,
     "infinity": math.inf, "+infinity": math.inf, "-infinity": -math.inf,
 }  # fmt: skip
+
+
+def json_integer(text: str) -> int:
+    """For json's parse_int. Raises ValueError for a number that is too long, in words for a person: Python's own tell
+    how to change Python."""
+    if len(text.lstrip("-")) > MAX_DIGITS:
+        raise ValueError(f"a number has {len(text.lstrip('-'))} digits, and at most {MAX_DIGITS} are read")
+    return int(text)
 
 
 class ArgumentError(ValueError):

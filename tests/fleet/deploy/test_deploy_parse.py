@@ -128,12 +128,18 @@ def test_parse_toml_names_the_line_and_the_field(
         ('{"id": "d", "functions": [{"name": null}]}', "null"),
         ('{"id": "d", "functions": [{"name": "f", "digest": "12"}]}', "SHA-256"),
         ("[" * 100_000, "no JSON"),
+        (f'{{"id": {"1" * 5000}}}', "a number has 5000 digits, and at most 640 are read"),
     ],
 )
 def test_parse_json_says_what_is_wrong(text: str, words: str) -> None:
     with pytest.raises(SpecError) as raised:
         parse_json(text)
     assert words in f"{raised.value.message} {raised.value.cause}"
+
+
+def test_parse_toml_with_a_number_that_never_ends() -> None:
+    with pytest.raises(SpecError, match="a whole number in it has thousands of digits"):
+        parse_toml(f"id = {'1' * 5000}", "flood.toml")
 
 
 JSON = st.recursive(

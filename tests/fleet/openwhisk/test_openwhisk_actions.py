@@ -294,6 +294,10 @@ def test_refused_requests(whisk: Whisk) -> None:
     is_error(whisk("POST", "actions/hello", data="{", headers=json_type), 400, "malformed")
     is_error(whisk("POST", "actions/hello", data='{"a":NaN}', headers=json_type), 400, "malformed")
     is_error(whisk("POST", "actions/hello", data='{"a":1e999}', headers=json_type), 400, "malformed")
+    long = f'{{"a":-{"1" * 5000}}}'
+    is_error(
+        whisk("POST", "actions/hello", data=long, headers=json_type), 400, "has 5000 digits, and at most"
+    )
     is_error(whisk("POST", "actions/hello", data='{"a":"\\ud800"}', headers=json_type), 400, "malformed")
     is_error(whisk("POST", "actions/hello", data="[" * 100_000, headers=json_type), 400, "malformed")
     is_error(whisk("POST", "actions/hello", {"a": "x" * (1 << 20)}), 413, "1048576")

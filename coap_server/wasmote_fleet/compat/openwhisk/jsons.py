@@ -6,13 +6,16 @@ import json
 import math
 from typing import Any
 
+from wasmote.protocol.values import json_integer
 from wasmote_fleet.compat.openwhisk.errors import malformed
 
 
 def parse(data: bytes) -> Any:
     """Raises Rejected (400): what is not JSON, and what cannot be written as JSON in UTF-8 again."""
     try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_refuse, parse_float=_float)
+        value = json.loads(
+            data.decode("utf-8"), parse_constant=_refuse, parse_float=_float, parse_int=json_integer
+        )
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError:
         raise malformed("it is nested too deeply") from None

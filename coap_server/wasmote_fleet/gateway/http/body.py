@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from wasmote.protocol.values import json_integer
 from wasmote_fleet.gateway.http.problems import HttpProblem
 
 MAX_JSON_BYTES = 64 * 1024
@@ -85,7 +86,7 @@ def _too_large(limit_bytes: int) -> HttpProblem:
 def parse_json(body: bytes) -> Any:
     """Raises HttpProblem (400)."""
     try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
+        value = json.loads(body.decode("utf-8"), parse_constant=_no_constant, parse_int=json_integer)
         if _SURROGATE.search(body):
             json.dumps(value, ensure_ascii=False).encode()  # half of a pair is no text
         return value
