@@ -19,6 +19,7 @@ from wasmote.errors import BuildError, InputError, MissingError
 from wasmote.protocol.app import App, AppError, parse_app
 from wasmote.protocol.module import Module, parse_module
 from wasmote.protocol.section import ABI_VERSION, Section, is_function_name, section_of, with_section
+from wasmote.protocol.table_index import plain_table_indexes
 
 # What wasm3 0.5.0 runs (docs/decisions). Zig's default features pad the index of call_indirect, which it refuses.
 CPU = "mvp+sign_ext+nontrapping_fptoint+bulk_memory+multivalue+mutable_globals"
@@ -127,11 +128,13 @@ def load_wasm(path: Path) -> Compiled:
 
 
 def with_default_section(compiled: Compiled, name: str) -> bytes:
-    """The module; one without a `wasmote` section gets it, from its exports: its memory is cut to what it uses."""
+    """The module; one without a `wasmote` section gets it, from its exports: its memory is cut to what it uses. Its
+    table indexes become plain ones."""
     if compiled.section is not None:
         return compiled.data
     heap = None if compiled.module.heap_base is None else 0
-    return with_section(compiled.data, Section(name=name, abi=ABI_VERSION, heap=heap))
+    data = plain_table_indexes(compiled.data)
+    return with_section(data, Section(name=name, abi=ABI_VERSION, heap=heap))
 
 
 def output_path(compiled: Compiled) -> Path:

@@ -12,6 +12,7 @@ from wasmote.errors import WasmoteError
 from wasmote.protocol.answers import CallResult, Export, LogLine
 from wasmote.protocol.module import parse_module
 from wasmote.protocol.section import ABI_VERSION, Section, section_of, with_section
+from wasmote.protocol.table_index import plain_table_indexes
 from wasmote_fleet.compat.fetch import Limits, Reach, fetch
 from wasmote_fleet.compat.openwhisk import actions
 from wasmote_fleet.compat.openwhisk.actions import FUNCTION, Placement
@@ -200,12 +201,13 @@ class FetchedObjects:
 
 
 def as_published(function: str, module: bytes) -> bytes:
-    """The module; one without a `wasmote` section gets it, from its exports. Raises InputError."""
+    """The module; one without a `wasmote` section gets it, from its exports, and plain
+    table indexes. Raises InputError."""
     parsed = parse_module(module)
     if section_of(parsed) is not None:
         return module
     heap = None if parsed.heap_base is None else 0
-    return with_section(module, Section(name=function, abi=ABI_VERSION, heap=heap))
+    return with_section(plain_table_indexes(module), Section(name=function, abi=ABI_VERSION, heap=heap))
 
 
 async def _nothing(_place: Place, _export: Export) -> None:

@@ -6,6 +6,7 @@ import re
 
 from wasmote.protocol.module import parse_module
 from wasmote.protocol.section import Section, section_of, with_section
+from wasmote.protocol.table_index import plain_table_indexes
 
 ABI_VERSION = 1
 FILE_OUTPUT_BYTES = 16 * 1024  # a node's default is less than most files
@@ -13,7 +14,8 @@ FILE_OUTPUT_BYTES = 16 * 1024  # a node's default is less than most files
 
 def prepared(data: bytes, name: str, *, gives_files: bool) -> bytes:
     """The module; one without a `wasmote` section gets it: its memory is cut to what it uses, and its exports are
-    declared pure where they cannot be anything else. Raises ModuleError, SectionError."""
+    declared pure where they cannot be anything else, and its table indexes become plain ones. Raises ModuleError,
+    SectionError."""
     module = parse_module(data)
     if section_of(module) is not None:
         return data
@@ -32,7 +34,7 @@ def prepared(data: bytes, name: str, *, gives_files: bool) -> bytes:
         output=FILE_OUTPUT_BYTES if gives_files else None,
         pure=pure,
     )
-    return with_section(data, section)
+    return with_section(plain_table_indexes(data), section)
 
 
 def plain_name(name: str, room: int = 18) -> str:
