@@ -21,7 +21,8 @@ from wasmote.protocol.module import ModuleError
 from wasmote.protocol.table_index import plain_table_indexes
 
 APPS = Path(__file__).parents[2] / "wasm_apps"
-# Each kind of immediate before the call, and constants that look like one.
+# Each kind of immediate before the calls. The last one is 0x44: read as an instruction, f64.const, it would take the
+# next eight bytes with it, the first call among them.
 WAT = """(module
   (type $t (func (param i32) (result i32)))
   (table 3 funcref) (memory 1) (global $g (mut i32) (i32.const 0))
@@ -36,15 +37,23 @@ WAT = """(module
     (drop (i32.trunc_sat_f32_s (f32.const 2))) (drop (i32.extend8_s (i32.const 0x11)))
     (i64.store16 offset=300 (i32.const 8) (i64.const -1)) (drop (memory.size))
     (memory.fill (i32.const 0) (i32.const 0) (i32.const 4)) (memory.copy (i32.const 0) (i32.const 8) (i32.const 4))
+    HERE
     (call_indirect (type $t) (call_indirect (type $t) (local.get $x) (local.get $which)) (local.get $which))))
 """
 
 
-@pytest.fixture(scope="module")
-def padded(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+LIKE_F64_CONST = {
+    "an offset": "(drop (i32.load offset=68 (i32.const 0)))",
+    "an i32": "(drop (i32.const -60))",
+    "an i64": "(drop (i64.const -60))",
+}
+
+
+@pytest.fixture(scope="module", params=LIKE_F64_CONST.values(), ids=LIKE_F64_CONST)
+def padded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """As a compiler leaves it to the linker: all indexes have five bytes."""
     source = tmp_path_factory.mktemp("padded") / "t.wat"
-    source.write_text(WAT, encoding="utf-8")
+    source.write_text(WAT.replace("HERE", request.param), encoding="utf-8")
     out = source.with_suffix(".wasm")
     subprocess.run([need_tool("wat2wasm"), "-r", source, "-o", out], check=True)
     return out.read_bytes()

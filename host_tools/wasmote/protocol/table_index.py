@@ -17,7 +17,7 @@ _BR_TABLE, _CALL_INDIRECT, _PREFIX, _NOP = 0x0E, 0x11, 0xFC, 0x01
 # How many integers follow, in LEB128, whatever they mean. All other instructions below _LAST_PLAIN have none.
 _INTEGERS = {
     **dict.fromkeys((0x0C, 0x0D, 0x10, *range(0x20, 0x25), *range(0x3F, 0x43)), 1),
-    **dict.fromkeys((_CALL_INDIRECT, *range(0x28, 0x3F)), 2),
+    **dict.fromkeys(range(0x28, 0x3F), 2),  # alignment and offset
     **dict.fromkeys(range(0x02, 0x05), 1),  # a block's type: one byte, or an index
 }
 _CONSTANT_BYTES = {0x43: 4, 0x44: 8}
